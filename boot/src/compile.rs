@@ -1,0 +1,50 @@
+//! Cargo and the toolchain: compiles the bare-metal binaries, finds the tools beside rustc.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::{env, fs};
+
+/// The workspace's root.
+pub(crate) fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("boot/ lies in the workspace's root")
+}
+
+/// Cargo, in the workspace's root: the one that started us, if one did.
+pub(crate) fn cargo() -> Command {
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()));
+    cargo.current_dir(root());
+    cargo
+}
+
+/// Compiles a bare-metal binary of the workspace, optimised; returns its ELF file, with symbols and debug information.
+pub(crate) fn bare_metal(package: &str) -> Result<PathBuf, String> {
+    let elf = root().join("target/x86_64-unknown-none/release").join(package);
+    let mut cargo = cargo();
+    cargo.args(["build", "-p", package, "--release", "--target", "x86_64-unknown-none", "-Zbuild-std=core,alloc"]);
+    cargo.arg("--target-dir").arg(root().join("target"));
+    if elf.exists() {
+        cargo.arg("--quiet"); // the first build takes long enough to be watched
+    }
+    match cargo.status() {
+        Ok(status) if status.success() => Ok(elf),
+        Ok(status) => Err(format!("{package} does not compile: cargo ended with {status}")),
+        Err(error) => Err(format!("cargo does not start: {error}")),
+    }
+}
+
+/// The folder of the toolchain that the workspace asks for.
+pub(crate) fn sysroot() -> Result<PathBuf, String> {
+    let output = Command::new("rustc").current_dir(root()).args(["--print", "sysroot"]).output();
+    let output = output.map_err(|error| format!("rustc does not start: {error}"))?;
+    Ok(String::from_utf8_lossy(&output.stdout).trim().into())
+}
+
+/// A tool of the component llvm-tools.
+pub(crate) fn llvm_tool(name: &str) -> Result<PathBuf, String> {
+    let targets = sysroot()?.join("lib/rustlib");
+    let folders = fs::read_dir(&targets).into_iter().flatten().flatten();
+    let mut tools = folders.map(|folder| folder.path().join("bin").join(name));
+    tools
+        .find(|tool| tool.exists())
+        .ok_or(format!("no {name} in {}: `rustup toolchain install` brings it", targets.display()))
+}

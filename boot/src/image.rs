@@ -1,0 +1,95 @@
+//! Disk images: the stripped kernel behind the boot loader's stages, and the kernel's own symbol table beside it.
+//!
+//! Under BIOS a byte of the image costs a microsecond of every boot, hence the stripping. Images live in target/images and
+//! are made again only when the ELF file is newer; each is written under another name first, since several of us may run.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::{fs, process};
+
+use bootloader::{BootConfig, DiskImageBuilder};
+
+use crate::compile;
+use crate::qemu::{Firmware, Guest, Machine};
+use crate::symbols;
+
+/// A bare-metal ELF file and what is made from it.
+pub(crate) struct Image {
+    elf: PathBuf,
+    name: String,
+}
+
+impl Image {
+    pub(crate) fn of(elf: PathBuf) -> Image {
+        let name = elf.file_name().expect("an ELF file has a name").to_string_lossy().into_owned();
+        Image { elf, name }
+    }
+
+    /// Starts `machine` on this image; the kernel finds `files` in fw_cfg, and its symbols.
+    pub(crate) fn boot(&self, machine: &Machine, files: &[(&str, &str)]) -> Result<Guest, String> {
+        Guest::start(machine, &self.disk(machine.firmware)?, self.symbols()?, files)
+    }
+
+    /// The disk to boot from.
+    pub(crate) fn disk(&self, firmware: Firmware) -> Result<PathBuf, String> {
+        let extension = if firmware == Firmware::Uefi { "uefi" } else { "bios" };
+        self.made(extension, |disk| {
+            let mut builder = DiskImageBuilder::new(self.stripped()?);
+            let mut config = BootConfig::default();
+            config.frame_buffer_logging = false;
+            config.serial_logging = false;
+            builder.set_boot_config(&config);
+            let made = match firmware {
+                Firmware::Bios => builder.create_bios_image(disk),
+                Firmware::Uefi => builder.create_uefi_image(disk),
+            };
+            made.map_err(|error| format!("the disk image cannot be made: {error:#}"))
+        })
+    }
+
+    /// The symbol table that the kernel reads for its backtraces.
+    fn symbols(&self) -> Result<Vec<u8>, String> {
+        let path = self.made("symbols", |path| {
+            let table = symbols::table(&read(&self.elf)?)?;
+            fs::write(path, table).map_err(|error| format!("{}: {error}", path.display()))
+        })?;
+        read(&path)
+    }
+
+    /// The text lines of a link section: one entry each, from macros in the kernel's source.
+    pub(crate) fn lines(&self, section: &str) -> Result<Vec<String>, String> {
+        use object::{Object, ObjectSection};
+        let bytes = read(&self.elf)?;
+        let file = object::File::parse(&*bytes).map_err(|error| format!("{}: {error}", self.elf.display()))?;
+        let data = file.section_by_name(section).and_then(|section| section.data().ok());
+        let text = String::from_utf8_lossy(data.ok_or(format!("{} has no section {section}", self.elf.display()))?);
+        Ok(text.split(['\n', '\0']).filter(|line| !line.is_empty()).map(str::to_owned).collect())
+    }
+
+    fn stripped(&self) -> Result<PathBuf, String> {
+        self.made("stripped", |output| {
+            let mut strip = Command::new(compile::llvm_tool("llvm-objcopy")?);
+            let status = strip.arg("--strip-all").arg(&self.elf).arg(output).status();
+            let stripped = status.is_ok_and(|status| status.success());
+            stripped.then_some(()).ok_or(format!("{} cannot be stripped", self.elf.display()))
+        })
+    }
+
+    /// The file made from the ELF file: the one that is there unless it is older, else what `make` writes.
+    fn made(&self, extension: &str, make: impl FnOnce(&Path) -> Result<(), String>) -> Result<PathBuf, String> {
+        let folder = compile::root().join("target/images");
+        let path = folder.join(format!("{}.{extension}", self.name));
+        let age = |path: &Path| fs::metadata(path).and_then(|data| data.modified()).ok();
+        if age(&path) <= age(&self.elf) {
+            let draft = folder.join(format!("{}.{extension}.{}", self.name, process::id()));
+            fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+            make(&draft)?;
+            fs::rename(&draft, &path).map_err(|error| format!("{}: {error}", path.display()))?;
+        }
+        Ok(path)
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, String> {
+    fs::read(path).map_err(|error| format!("{}: {error}", path.display()))
+}

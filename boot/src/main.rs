@@ -1,0 +1,53 @@
+//! The host's side of Tricolor, behind `./x`: builds the disk image, drives QEMU, decodes what comes back.
+//!
+//! 1. `compile` has Cargo build a bare-metal ELF file; `image` makes a disk and a table of `symbols` from it.
+//! 2. `qemu` starts a machine on that disk and watches it; `console` tells its two streams apart; `monitor` asks it for its
+//!    registers when it hangs.
+//! 3. `run`, `test` and `doctor` are the commands. Ends with the program's status, 1 if something went wrong on the way, 2 if
+//!    it was asked for the wrong way, 124 if it took too long.
+
+mod compile;
+mod console;
+mod doctor;
+mod image;
+mod monitor;
+mod qemu;
+mod run;
+mod symbols;
+mod test;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+#[derive(Parser)]
+#[command(name = "./x", bin_name = "./x", disable_help_subcommand = true)]
+enum Command {
+    /// Boot a program in QEMU; end with its status (0, 1; 2 for a fatal runtime error; 124 for a timeout)
+    Run(run::Options),
+    /// Run the host's tests and the machine's; with FILTER only those whose names contain it
+    Test { filter: Option<String> },
+    /// Check what building and booting need, and name the fix for what is missing
+    Doctor,
+}
+
+fn main() -> ExitCode {
+    let command = match Command::try_parse() {
+        Ok(command) => command,
+        Err(help) if !help.use_stderr() => help.exit(),
+        Err(error) => {
+            let message = error.to_string();
+            eprintln!("x: {}", message.lines().next().unwrap_or_default().trim_start_matches("error: "));
+            return ExitCode::from(2);
+        }
+    };
+    let ended = match command {
+        Command::Run(options) => run::run(options),
+        Command::Test { filter } => test::run(filter.as_deref().unwrap_or_default()),
+        Command::Doctor => Ok(doctor::run()),
+    };
+    ExitCode::from(ended.unwrap_or_else(|message| {
+        eprintln!("x: {message}");
+        1
+    }))
+}

@@ -1,0 +1,268 @@
+//! One QEMU process: how a machine is described to it, how long it may take, how it ended.
+
+use std::io::{self, Read, Seek};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+use std::{fs, thread};
+
+use crate::console::{Console, Stream};
+use crate::monitor::Monitor;
+use crate::symbols;
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, clap::ValueEnum)]
+pub(crate) enum Firmware {
+    Bios,
+    Uefi,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+pub(crate) enum Accel {
+    /// KVM where the CPU and this user may, else TCG
+    Auto,
+    Tcg,
+    Kvm,
+}
+
+/// The machine to build.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Machine {
+    #[arg(long, value_enum, default_value = "bios")]
+    pub(crate) firmware: Firmware,
+    #[arg(long, value_enum, default_value = "auto")]
+    pub(crate) accel: Accel,
+    /// CPUs of the machine
+    #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u8).range(1..))]
+    pub(crate) cpus: u8,
+    /// Memory of the machine: a number with M or G behind it
+    #[arg(long, value_name = "SIZE", default_value = "512M", value_parser = memory_size)]
+    pub(crate) mem: String,
+}
+
+/// How long a machine may take in all, and how long it may be silent.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Patience {
+    pub(crate) in_all: Option<Duration>,
+    pub(crate) silence: Option<Duration>,
+}
+
+/// How a machine ended.
+#[derive(Debug)]
+pub(crate) enum Ending {
+    /// The kernel ended itself with this status.
+    Status(u8),
+    /// Patience ran out, and QEMU was killed.
+    TimedOut { waited: String, registers: String },
+    /// QEMU ended without a status from the kernel.
+    Died(String),
+}
+
+pub(crate) struct Guest {
+    qemu: Child,
+    monitor: Option<Monitor>,
+    output: Receiver<Vec<u8>>,
+    log: fs::File,
+    symbols: Vec<u8>,
+    pub(crate) console: Console,
+}
+
+impl Guest {
+    /// Starts `machine` on `disk`, which it does not write to. The kernel finds `files`, and its `symbols`, in fw_cfg under
+    /// `opt/org.tricolor/`.
+    pub(crate) fn start(
+        machine: &Machine,
+        disk: &Path,
+        symbols: Vec<u8>,
+        files: &[(&str, &str)],
+    ) -> Result<Guest, String> {
+        let no_folder = |error: io::Error| format!("no folder for QEMU's files: {error}");
+        let folder = tempfile::tempdir().map_err(no_folder)?;
+        let log = tempfile::tempfile().map_err(no_folder)?;
+        let socket = folder.path().join("monitor");
+        let mut qemu = Command::new("qemu-system-x86_64");
+        qemu.args(["-machine", "pc", "-cpu", "max", "-nodefaults", "-vga", "std", "-display", "none", "-no-reboot"])
+            .args(["-device", "isa-debug-exit,iobase=0xf4,iosize=0x04", "-serial", "stdio"])
+            .args(["-smp", &machine.cpus.to_string(), "-m", &machine.mem])
+            .args(["-drive", &format!("format=raw,snapshot=on,file={}", escaped(disk))])
+            .args(["-qmp", &format!("unix:{},server=on,wait=off", escaped(&socket))]);
+        // QEMU takes the first accelerator that works.
+        if machine.accel == Accel::Kvm || machine.accel == Accel::Auto && kvm_refusal().is_none() {
+            qemu.args(["-accel", "kvm"]);
+        }
+        if machine.accel != Accel::Kvm {
+            // Only a host with x86's memory order may run the guest's CPUs in parallel.
+            qemu.args(["-accel", if cfg!(target_arch = "x86_64") { "tcg,thread=multi" } else { "tcg,thread=single" }]);
+        }
+        if machine.firmware == Firmware::Uefi {
+            let code = uefi_code().ok_or("no UEFI firmware (OVMF) found: ./x doctor says how to get it")?;
+            qemu.args(["-drive", &format!("if=pflash,format=raw,readonly=on,file={}", escaped(&code))]);
+        }
+        let files = files.iter().map(|(name, text)| (*name, text.as_bytes()));
+        for (name, bytes) in files.chain([("symbols", &*symbols)]) {
+            let path = folder.path().join(name);
+            fs::write(&path, bytes).map_err(no_folder)?;
+            qemu.args(["-fw_cfg", &format!("name=opt/org.tricolor/{name},file={}", escaped(&path))]);
+        }
+        qemu.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log.try_clone().map_err(no_folder)?);
+        end_with_parent(&mut qemu);
+        let mut qemu = qemu.spawn().map_err(|error| format!("qemu-system-x86_64 does not start: {error}"))?;
+        let output = read_in_background(qemu.stdout.take().expect("stdout was asked for as a pipe"));
+        let mut guest = Guest { qemu, monitor: None, output, log, symbols, console: Console::new() };
+        // QEMU answers once its main loop runs. By then it has opened all its files, and the folder may go.
+        while guest.monitor.is_none() && matches!(guest.qemu.try_wait(), Ok(None)) {
+            guest.monitor = Monitor::connect(&socket).ok();
+            thread::sleep(Duration::from_millis(2));
+        }
+        Ok(guest)
+    }
+
+    /// Hands all output on until the machine ends or patience runs out.
+    pub(crate) fn watch(&mut self, patience: Patience, mut sink: impl FnMut(Stream, &[u8])) -> Ending {
+        let started = Instant::now();
+        loop {
+            let left = patience.in_all.map(|limit| limit.saturating_sub(started.elapsed()));
+            if left == Some(Duration::ZERO) {
+                return self.timed_out("no end", patience.in_all);
+            }
+            let wait = [left, patience.silence].into_iter().flatten().min();
+            match self.output.recv_timeout(wait.unwrap_or(Duration::from_secs(u32::MAX.into()))) {
+                Ok(bytes) => self.console.feed(&bytes, &mut sink),
+                Err(RecvTimeoutError::Disconnected) => return self.ended(),
+                Err(RecvTimeoutError::Timeout) if wait == left => {}
+                Err(RecvTimeoutError::Timeout) => return self.timed_out("no output", patience.silence),
+            }
+        }
+    }
+
+    fn timed_out(&mut self, what: &str, limit: Option<Duration>) -> Ending {
+        let waited = format!("{what} after {} s", limit.unwrap_or_default().as_secs());
+        let registers = self.monitor.as_mut().and_then(|monitor| monitor.registers().ok());
+        let registers = registers.map(|text| text.lines().map(|line| self.named(line)).collect());
+        Ending::TimedOut { waited, registers: registers.unwrap_or("    QEMU does not answer\n".into()) }
+    }
+
+    /// A line of registers; behind one that begins with the instruction pointer, the function that it is in.
+    fn named(&self, line: &str) -> String {
+        let pointer = line.strip_prefix("RIP=").and_then(|rest| u64::from_str_radix(rest.get(..16)?, 16).ok());
+        let function = pointer.and_then(|pointer| symbols::name_at(&self.symbols, pointer));
+        format!("    {line}{}\n", function.map(|name| format!("  in {name}")).unwrap_or_default())
+    }
+
+    /// What to tell about an ending: one line, the console's last ones, the registers if there are any.
+    pub(crate) fn account(&self, ending: &Ending) -> String {
+        let (what, registers) = match ending {
+            Ending::Status(status) => (format!("the kernel ended with status {status}"), String::new()),
+            Ending::TimedOut { waited, registers } => (waited.clone(), format!("registers:\n{registers}")),
+            Ending::Died(why) => (why.clone(), String::new()),
+        };
+        match self.console.tail() {
+            tail if tail.is_empty() => format!("{what}; the console is empty\n{registers}"),
+            tail => format!("{what}; the console's last lines:\n{tail}{registers}"),
+        }
+    }
+
+    fn ended(&mut self) -> Ending {
+        match self.qemu.wait().ok().and_then(|status| status.code()) {
+            // isa-debug-exit: (value << 1) | 1, and the kernel writes 0x10 + status.
+            Some(code @ 0x21..=0xff) if code & 1 == 1 => Ending::Status((code >> 1) as u8 - 0x10),
+            Some(0) => Ending::Died("the machine reset itself (a triple fault?)".into()),
+            code => {
+                let mut log = String::new();
+                // Without it the message is shorter.
+                let _ = self.log.rewind().and_then(|()| self.log.read_to_string(&mut log));
+                let how = code.map_or("was killed".into(), |code| format!("ended with status {code}"));
+                Ending::Died(format!("QEMU {how}: {}", log.trim_end()))
+            }
+        }
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        // Both fail only if it has ended already.
+        let _ = self.qemu.kill();
+        let _ = self.qemu.wait();
+    }
+}
+
+fn read_in_background(mut stdout: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || {
+        let mut buffer = [0; 4096];
+        while let Ok(count @ 1..) = stdout.read(&mut buffer) {
+            if sender.send(buffer[..count].to_vec()).is_err() {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
+/// A QEMU whose parent was killed would run on for ever. Elsewhere than on Linux only Ctrl-C, which reaches both, ends it.
+fn end_with_parent(command: &mut Command) {
+    #[cfg(target_os = "linux")]
+    // SAFETY: between fork and exec only the system call `prctl` is made, which is async-signal-safe and touches no memory.
+    unsafe {
+        use std::os::unix::process::CommandExt;
+        command.pre_exec(|| match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        });
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = command;
+}
+
+/// In QEMU's options a comma is written twice.
+fn escaped(path: &Path) -> String {
+    path.to_string_lossy().replace(',', ",,")
+}
+
+fn memory_size(text: &str) -> Result<String, String> {
+    match text.strip_suffix(['M', 'G']).map(str::parse::<u32>) {
+        Some(Ok(1..)) => Ok(text.to_owned()),
+        _ => Err("a size is a number with M or G behind it, as 64M or 4G".into()),
+    }
+}
+
+/// Why KVM cannot be used here; none if it can.
+pub(crate) fn kvm_refusal() -> Option<&'static str> {
+    if let Err(error) = fs::File::options().read(true).write(true).open("/dev/kvm") {
+        let missing = error.kind() == io::ErrorKind::NotFound;
+        return Some(if missing { "there is no /dev/kvm" } else { "/dev/kvm may not be opened by this user" });
+    }
+    let flags = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let virtualises = flags.split_whitespace().any(|flag| flag == "vmx" || flag == "svm");
+    (!virtualises).then_some("the CPU shows neither vmx nor svm")
+}
+
+/// The firmware's code, where Debian, Fedora, Arch, SUSE and Homebrew put it. Its variables live in memory.
+pub(crate) fn uefi_code() -> Option<PathBuf> {
+    [
+        "/usr/share/OVMF/OVMF_CODE.fd", // where there is a choice, the small one starts faster
+        "/usr/share/OVMF/OVMF_CODE_4M.fd",
+        "/usr/share/edk2/ovmf/OVMF_CODE.fd",
+        "/usr/share/edk2/x64/OVMF_CODE.4m.fd",
+        "/usr/share/qemu/ovmf-x86_64-code.bin",
+        "/usr/share/qemu/edk2-x86_64-code.fd",
+        "/opt/homebrew/share/qemu/edk2-x86_64-code.fd",
+        "/usr/local/share/qemu/edk2-x86_64-code.fd",
+    ]
+    .into_iter()
+    .map(PathBuf::from)
+    .find(|path| path.exists())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::memory_size;
+
+    #[test]
+    fn a_memory_size_is_a_number_with_a_unit() {
+        assert!(["64M", "1G", "4096M"].iter().all(|text| memory_size(text).is_ok()));
+        assert!(
+            ["", "64", "M", "0G", "-1M", "64m", "64MB", "1.5G", "9999999999G"].iter().all(|s| memory_size(s).is_err())
+        );
+    }
+}

@@ -1,0 +1,86 @@
+//! `./x run`: one boot, one program, its status.
+
+use std::env;
+use std::io::Write;
+use std::time::Duration;
+
+use crate::compile;
+use crate::console::Stream;
+use crate::image::Image;
+use crate::qemu::{Ending, Machine, Patience};
+
+/// Settings that reach the kernel from the environment, by Go's names.
+const SETTINGS: [&str; 5] = ["GOGC", "GOMEMLIMIT", "GODEBUG", "GOMAXPROCS", "GOTRACEBACK"];
+
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    #[command(flatten)]
+    machine: Machine,
+    /// End with status 124 if the program has not ended by then, counted from power-on
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    timeout: Option<u64>,
+    /// List the programs
+    #[arg(long)]
+    list: bool,
+    /// The program and its arguments
+    #[arg(value_name = "PROGRAM [ARGS]")]
+    program: Vec<String>,
+}
+
+/// Runs, and returns the status to end with.
+pub(crate) fn run(options: Options) -> Result<u8, String> {
+    let settings = match settings(|name| env::var(name).ok()) {
+        Ok(settings) => settings,
+        Err(message) => {
+            eprintln!("x: {message}");
+            return Ok(2);
+        }
+    };
+    let image = Image::of(compile::bare_metal("kernel")?);
+    if options.list {
+        for line in image.lines("program_list")? {
+            let (usage, shows) = line.split_once('\t').unwrap_or((&line, ""));
+            println!("{usage:<24} {shows}");
+        }
+        return Ok(0);
+    }
+    let command_line = [settings, options.program].concat().join(" ");
+    let mut guest = image.boot(&options.machine, &[("cmdline", &command_line)])?;
+    let patience = Patience { in_all: options.timeout.map(Duration::from_secs), silence: None };
+    let ending = guest.watch(patience, |stream, bytes| {
+        // Nobody may be reading any more; the program's status is still wanted.
+        let _ = match stream {
+            Stream::Firmware => Ok(()),
+            Stream::Program => std::io::stdout().write_all(bytes).and_then(|()| std::io::stdout().flush()),
+            Stream::Report => std::io::stderr().write_all(bytes),
+        };
+    });
+    match ending {
+        Ending::Status(status) => return Ok(status),
+        Ending::TimedOut { .. } | Ending::Died(_) => eprint!("x: {}", guest.account(&ending)),
+    }
+    Ok(if matches!(ending, Ending::Died(_)) { 1 } else { 124 })
+}
+
+/// The settings that are set, as words of the kernel's command line, which is split at white space.
+fn settings(value_of: impl Fn(&str) -> Option<String>) -> Result<Vec<String>, String> {
+    let set = SETTINGS.iter().filter_map(|name| Some((name, value_of(name).filter(|value| !value.is_empty())?)));
+    set.map(|(name, value)| match value.contains(char::is_whitespace) {
+        true => Err(format!("{name} contains white space")),
+        false => Ok(format!("{name}={value}")),
+    })
+    .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::settings;
+
+    #[test]
+    fn only_settings_that_are_one_word_are_passed_on() {
+        let set = settings(|name| (name == "GOGC").then(|| "50".to_string()));
+        assert_eq!(set, Ok(vec!["GOGC=50".to_string()]));
+        assert_eq!(settings(|_| Some(String::new())), Ok(vec![]));
+        assert_eq!(settings(|_| Some("a b".into())), Err("GOGC contains white space".into()));
+    }
+}

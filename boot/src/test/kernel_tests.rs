@@ -1,0 +1,187 @@
+//! The tests in the crate qemu-tests: which run together in one boot, and what their boots say.
+//!
+//! The binary's section `test_names` has a line for each: its path, then `key=value` words. `status=2` makes that exit the
+//! pass (a boot of its own), `says=WORDS` (underscores for blanks) must be on its console then, `cmdline=A=B,C=D` are its
+//! settings, `mem=64M` its memory. While they run the kernel reports `@start NAME`, `@ok NAME` or `@fail NAME: reason`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Boot, Report, Verdict, machine, prefix};
+use crate::console::Stream;
+use crate::image::Image;
+use crate::qemu::{Ending, Firmware, Machine, Patience};
+
+const MEMORY: &str = "256M";
+/// Silence is the only clock: a loaded host may slow a boot down tenfold, but not to this.
+const PATIENCE: Patience = Patience { in_all: None, silence: Some(Duration::from_secs(60)) };
+
+#[derive(Clone, PartialEq, Debug)]
+struct Test {
+    name: String,
+    status: Option<u8>,
+    says: String,
+    settings: String,
+    mem: String,
+}
+
+/// The boots for the tests whose names are wanted: under BIOS all, under UEFI those that need nothing special.
+pub(crate) fn plan(image: &Arc<Image>, wanted: &dyn Fn(&str) -> bool) -> Result<Vec<Boot>, String> {
+    let mut together = BTreeMap::<(Firmware, String, String), Vec<Test>>::new();
+    let mut boots = Vec::new();
+    let lines = image.lines("test_names")?;
+    for firmware in [Firmware::Bios, Firmware::Uefi] {
+        for test in lines.iter().map(|line| Test::parse(line)).collect::<Result<Vec<_>, _>>()? {
+            let plain = test.status.is_none() && test.settings.is_empty() && test.mem == MEMORY;
+            if !wanted(&shown(firmware, &test.name)) || firmware == Firmware::Uefi && !plain {
+                continue;
+            }
+            match test.status {
+                Some(status) => boots.push(alone(image, test, status)),
+                None => together.entry((firmware, test.mem.clone(), test.settings.clone())).or_default().push(test),
+            }
+        }
+    }
+    let groups = together.into_iter().map(|((firmware, mem, settings), tests)| {
+        let image = image.clone();
+        Boot {
+            tests: tests.iter().map(|test| shown(firmware, &test.name)).collect(),
+            run: Box::new(move |report| {
+                let names = tests.into_iter().map(|test| test.name).collect();
+                run(&image, &machine(firmware, &mem), &settings, names, &mut |name, verdict| {
+                    report(&shown(firmware, name), verdict)
+                });
+            }),
+        }
+    });
+    Ok(groups.chain(boots).collect())
+}
+
+fn shown(firmware: Firmware, name: &str) -> String {
+    format!("{}::{name}", prefix(firmware))
+}
+
+/// The boot of a test whose pass is the kernel's end.
+fn alone(image: &Arc<Image>, test: Test, status: u8) -> Boot {
+    let (image, name) = (image.clone(), shown(Firmware::Bios, &test.name));
+    let judge = move || -> Verdict {
+        let files = [("cmdline", test.settings.as_str()), ("tests", &test.name)];
+        let mut guest = image.boot(&machine(Firmware::Bios, &test.mem), &files)?;
+        let ending = guest.watch(PATIENCE, |_, _| {});
+        match ending {
+            Ending::Status(ended) if ended == status && guest.console.text().replace('_', " ").contains(&test.says) => Ok(()),
+            _ => Err(format!("status {status} and \"{}\" were expected, but {}", test.says, guest.account(&ending))),
+        }
+    };
+    Boot { tests: vec![name.clone()], run: Box::new(move |report| report(&name, judge())) }
+}
+
+/// Boots until each test has its verdict: one that kills its machine fails, and the rest go into a new one.
+fn run(image: &Image, machine: &Machine, settings: &str, tests: Vec<String>, report: Report) {
+    let mut session = Session { left: tests, running: None, said: Vec::new() };
+    while !session.left.is_empty() {
+        let before = session.left.len();
+        let mut guest = match image.boot(machine, &[("cmdline", settings), ("tests", &session.left.join("\n"))]) {
+            Ok(guest) => guest,
+            Err(error) => return session.left.iter().for_each(|test| report(test, Err(error.clone()))),
+        };
+        let mut lines = [String::new(), String::new()]; // a report may come in the middle of a program's line
+        let ending = guest.watch(PATIENCE, |stream, bytes| {
+            if stream == Stream::Firmware {
+                return;
+            }
+            let line = &mut lines[usize::from(stream == Stream::Report)];
+            for piece in String::from_utf8_lossy(bytes).split_inclusive('\n') {
+                line.push_str(piece);
+                if line.ends_with('\n') {
+                    session.hear(line.trim_end(), report);
+                    line.clear();
+                }
+            }
+        });
+        if session.running.is_none() && session.left.len() < before && !matches!(ending, Ending::Status(0)) {
+            continue; // died between two tests
+        }
+        let account = guest.account(&ending);
+        match session.running.take() {
+            Some(test) => session.judged(&test, Err(account), report),
+            None => return session.left.iter().for_each(|test| report(test, Err(format!("never started: {account}")))),
+        }
+    }
+}
+
+/// Where a boot stands in its list of tests.
+struct Session {
+    left: Vec<String>,
+    running: Option<String>,
+    said: Vec<String>,
+}
+
+impl Session {
+    fn hear(&mut self, line: &str, report: Report) {
+        if let Some(test) = line.strip_prefix("@start ") {
+            self.running = Some(test.to_owned());
+            self.said.clear();
+        } else if let Some(test) = line.strip_prefix("@ok ") {
+            self.judged(test, Ok(()), report);
+        } else if let Some((test, reason)) = line.strip_prefix("@fail ").and_then(|rest| rest.split_once(": ")) {
+            let said: String = self.said.iter().map(|line| format!("    {line}\n")).collect();
+            self.judged(test, Err(format!("{reason}\n{said}")), report);
+        } else {
+            self.said.push(line.to_owned());
+        }
+    }
+
+    fn judged(&mut self, test: &str, verdict: Verdict, report: Report) {
+        self.left.retain(|left| left != test);
+        self.running = None;
+        report(test, verdict);
+    }
+}
+
+impl Test {
+    fn parse(line: &str) -> Result<Test, String> {
+        let mut words = line.split_whitespace();
+        let name = words.next().unwrap_or_default().to_owned();
+        let mut test = Test { name, status: None, says: String::new(), settings: String::new(), mem: MEMORY.into() };
+        for word in words {
+            match word.split_once('=') {
+                Some(("status", value)) => test.status = Some(value.parse().map_err(|_| format!("no status: {line}"))?),
+                Some(("says", value)) => test.says = value.replace('_', " "),
+                Some(("cmdline", value)) => test.settings = value.replace(",GO", " GO"),
+                Some(("mem", value)) => test.mem = value.into(),
+                Some(("off", _)) => {} // for readers: a mechanism is switched off here
+                _ => return Err(format!("test_names: {word} is no key=value of a test: {line}")),
+            }
+        }
+        Ok(test)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tests_line_is_read_and_an_unknown_key_refused() {
+        let test =
+            Test::parse("guard::null status=2 says=page_fault cmdline=GOGC=off,GODEBUG=gctrace=1,gcstress=4 mem=64M");
+        let test = test.expect("a good line");
+        assert_eq!((test.status, test.says.as_str(), test.mem.as_str()), (Some(2), "page fault", "64M"));
+        assert_eq!(test.settings, "GOGC=off GODEBUG=gctrace=1,gcstress=4");
+        assert_eq!(shown(Firmware::Uefi, &test.name), "uefi::guard::null");
+        assert!(Test::parse("a::b sttaus=2").is_err() && Test::parse("a::b status=x").is_err());
+    }
+
+    #[test]
+    fn a_session_gives_each_test_its_verdict_and_knows_who_is_running() {
+        let mut session = Session { left: vec!["a".into(), "b".into(), "c".into()], running: None, said: vec![] };
+        let mut verdicts = Vec::new();
+        for line in ["tricolor", "@start a", "@ok a", "@start b", "x=1", "@fail b: 2: 3", "@start c"] {
+            session.hear(line, &mut |test, verdict| verdicts.push((test.to_owned(), verdict)));
+        }
+        assert_eq!(verdicts, [("a".into(), Ok(())), ("b".into(), Err("2: 3\n    x=1\n".into()))]);
+        assert_eq!((session.left, session.running), (vec!["c".to_string()], Some("c".into())));
+    }
+}

@@ -1,0 +1,131 @@
+//! The real kernel and its programs, judged by what a user sees: both streams and the status.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Boot, Verdict, gctrace, machine, prefix};
+use crate::console::Stream;
+use crate::image::Image;
+use crate::qemu::{Ending, Firmware, Patience};
+
+const PATIENCE: Patience = Patience { in_all: Some(Duration::from_secs(300)), silence: None };
+
+/// What a boot printed: the program's stream and the runtime's.
+struct Output {
+    program: String,
+    report: String,
+}
+
+struct Case {
+    name: &'static str,
+    machines: &'static [(Firmware, &'static str)],
+    command_line: &'static str,
+    status: u8,
+    /// What is wrong with the output, if anything.
+    fault: fn(&Output) -> Option<String>,
+}
+
+const BIOS: Firmware = Firmware::Bios;
+const SIZES: &[(Firmware, &str)] = &[(BIOS, "64M"), (BIOS, "512M"), (BIOS, "4G")];
+const SMALL: &[(Firmware, &str)] = &[(BIOS, "64M")];
+const USUAL: &[(Firmware, &str)] = &[(BIOS, "512M")];
+
+#[rustfmt::skip]
+const CASES: &[Case] = &[
+    Case { name: "binary_trees_is_exact", machines: &[(BIOS, "64M"), (BIOS, "512M"), (BIOS, "4G"), (Firmware::Uefi, "512M")],
+        command_line: "binary-trees 10", status: 0, fault: |output| differs(&output.program, &binary_trees(10)) },
+    Case { name: "spinner_ends", machines: SIZES, command_line: "spinner", status: 0, fault: |_| None },
+    Case { name: "deep_recursion_of_16_mib", machines: SIZES, command_line: "deep-recursion 16777216", status: 0, fault: |_| None },
+    Case { name: "churn_for_a_second", machines: SIZES, command_line: "churn 1", status: 0, fault: |_| None },
+    Case { name: "gctrace_is_gos_and_the_heap_is_the_live_data", machines: USUAL,
+        command_line: "GODEBUG=gctrace=1 binary-trees 14", status: 0, fault: |output| odd_gctrace(&output.report) },
+    Case { name: "out_of_memory_in_trees", machines: SMALL, command_line: "GOGC=off binary-trees 16", status: 2, fault: |output| unsaid(output, "out of memory") },
+    Case { name: "out_of_memory_in_churn", machines: SMALL, command_line: "GOGC=off churn 60", status: 2, fault: |output| unsaid(output, "out of memory") },
+    Case { name: "an_unknown_setting_is_one_warning", machines: USUAL, command_line: "GODEBUG=nosuch=1 binary-trees 6", status: 0,
+        fault: |output| not_once(&output.report, "nosuch").or_else(|| differs(&output.program, &binary_trees(6))) },
+    Case { name: "a_malformed_setting_is_one_warning", machines: USUAL, command_line: "GOGC=abc binary-trees 6", status: 0,
+        fault: |output| not_once(&output.report, "GOGC").or_else(|| differs(&output.program, &binary_trees(6))) },
+    Case { name: "an_unknown_program_is_named", machines: USUAL, command_line: "nosuchprogram", status: 2, fault: |output| unsaid(output, "nosuchprogram") },
+];
+
+/// One boot for each case and machine whose name is wanted.
+pub(crate) fn plan(image: &Arc<Image>, wanted: &dyn Fn(&str) -> bool) -> Vec<Boot> {
+    let all = CASES.iter().flat_map(|case| case.machines.iter().map(move |&(firmware, mem)| (case, firmware, mem)));
+    let named = all.map(|(case, firmware, mem)| {
+        (format!("{}::programs::{}::{mem}", prefix(firmware), case.name), case, firmware, mem)
+    });
+    let boots = named.filter(|(name, ..)| wanted(name)).map(|(name, case, firmware, mem)| {
+        let image = image.clone();
+        let tests = vec![name.clone()];
+        Boot { tests, run: Box::new(move |report| report(&name, judge(&image, case, firmware, mem))) }
+    });
+    boots.collect()
+}
+
+fn judge(image: &Image, case: &Case, firmware: Firmware, mem: &str) -> Verdict {
+    let mut guest = image.boot(&machine(firmware, mem), &[("cmdline", case.command_line)])?;
+    let (mut program, mut report) = (Vec::new(), Vec::new());
+    let ending = guest.watch(PATIENCE, |stream, bytes| match stream {
+        Stream::Firmware => {}
+        Stream::Program => program.extend_from_slice(bytes),
+        Stream::Report => report.extend_from_slice(bytes),
+    });
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).replace('\r', "");
+    let output = Output { program: text(program), report: text(report) };
+    let fault = match ending {
+        Ending::Status(status) if status == case.status => (case.fault)(&output),
+        _ => Some(format!("status {} was expected", case.status)),
+    };
+    fault.map_or(Ok(()), |fault| Err(format!("{}: {fault}; {}", case.command_line, guest.account(&ending))))
+}
+
+/// The output of the Benchmarks Game's program: a tree of depth d has 2^(d+1) - 1 nodes.
+fn binary_trees(depth: u32) -> String {
+    let nodes = |depth: u32| (1u64 << (depth + 1)) - 1;
+    let deepest = depth.max(6);
+    let mut text = format!("stretch tree of depth {}\t check: {}\n", deepest + 1, nodes(deepest + 1));
+    for depth in (4..=deepest).step_by(2) {
+        let trees = 1u64 << (deepest - depth + 4);
+        text += &format!("{trees}\t trees of depth {depth}\t check: {}\n", trees * nodes(depth));
+    }
+    text + &format!("long lived tree of depth {deepest}\t check: {}\n", nodes(deepest))
+}
+
+fn differs(printed: &str, expected: &str) -> Option<String> {
+    (printed != expected).then(|| format!("printed\n{printed}instead of\n{expected}"))
+}
+
+fn unsaid(output: &Output, words: &str) -> Option<String> {
+    (!output.report.contains(words)).then(|| format!("the runtime does not say \"{words}\""))
+}
+
+fn not_once(report: &str, words: &str) -> Option<String> {
+    let count = report.lines().filter(|line| line.contains(words)).count();
+    (count != 1).then(|| format!("{count} lines name {words}"))
+}
+
+/// The long-lived tree has half a mebibyte; the runtime must never hold on to much more than that and the tree at hand.
+fn odd_gctrace(report: &str) -> Option<String> {
+    let lines: Vec<&str> = report.lines().filter(|line| line.starts_with("gc ")).collect();
+    let collections: Vec<_> = lines.iter().map_while(|line| gctrace::parse(line)).collect();
+    if collections.len() < lines.len() {
+        return Some(format!("Go would not print {}", lines[collections.len()]));
+    }
+    let in_order = collections.iter().zip(1..).all(|(collection, number)| collection.number == number);
+    let most = collections.iter().map(|collection| collection.live).max();
+    (!in_order || most.is_none_or(|live| live > 3))
+        .then(|| format!("{} collections, at most {most:?} MB live", lines.len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::binary_trees;
+
+    #[test]
+    fn the_expected_trees_are_the_benchmarks_games() {
+        let expected = "stretch tree of depth 11\t check: 4095\n1024\t trees of depth 4\t check: 31744\n\
+            256\t trees of depth 6\t check: 32512\n64\t trees of depth 8\t check: 32704\n16\t trees of depth 10\t check: 32752\n\
+            long lived tree of depth 10\t check: 2047\n";
+        assert_eq!(binary_trees(10), expected);
+    }
+}

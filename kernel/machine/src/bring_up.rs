@@ -1,0 +1,60 @@
+//! From the boot loader's jump to the runtime's start, on one screen.
+
+use core::fmt::Display;
+
+use bootloader_api::{BootInfo, BootloaderConfig};
+use runtime::Start;
+use runtime::addr::{Bytes, MIB};
+use runtime::platform::Platform;
+use spin::Once;
+
+use crate::memory::{self, Handover};
+use crate::platform::{self, MACHINE};
+use crate::{apic, backtrace, console, control, exit, fw_cfg, gdt, idt, report, tsc};
+
+/// What the boot loader is to do, for `entry_point!`.
+pub const BOOT_CONFIG: BootloaderConfig = memory::LOADER_CONFIG;
+
+#[unsafe(link_section = ".bss.runtime")]
+static MAIN: Once<fn(&'static str) -> u8> = Once::new();
+
+/// Brings the machine up, starts the runtime, runs `main` as its first thread and ends with its status.
+pub fn start(info: &'static mut BootInfo, main: fn(&'static str) -> u8) -> ! {
+    MAIN.call_once(|| main);
+    console::open();     // a voice, so that what follows can complain
+    control::set();      // CR0, CR4, EFER, whatever the firmware left
+    gdt::load();         // our segments: the loader's lie in memory that is about to go
+    idt::load();         // from here on a fault is reported
+    // SAFETY: called once, by the only CPU, with the loader's information as it came.
+    unsafe { memory::take_over(info, go_on, refuse) } // page tables, frames, a stack of our own
+}
+
+/// The second half, on our own stack and page tables.
+fn go_on(found: Handover) -> ! {
+    gdt::give_stacks();  // a stack with a guard page for each kind of trap
+    tsc::start();        // the clock
+    apic::start();       // the timer's interrupt
+    backtrace::load_names(); // from the host, if it gave any
+    let command_line = fw_cfg::command_line();
+    greet(&found);
+    platform::hand_over(); // page faults are the runtime's from here on
+    let main = *MAIN.get().expect("`start` has set it");
+    // SAFETY: called once, interrupts off, on a stack that the runtime may now have as its own.
+    unsafe { runtime::start(&MACHINE, Start { command_line, system_stack: found.stack, main }) }
+}
+
+/// The machine is not one that we can run on.
+fn refuse(why: &dyn Display) -> ! {
+    report!("tricolor: {why}");
+    exit::exit(2)
+}
+
+fn greet(found: &Handover) {
+    let tenths = |bytes: Bytes| (bytes.0 * 10 + MIB / 2) / MIB;
+    let (used, image) = (tenths(memory::frames_in_use()), tenths(found.image));
+    let kilohertz = tsc::hertz() / 1000;
+    report!(
+        "tricolor: {} CPU, {} MiB, TSC {}.{} MHz, {}.{} MiB of frames in use beyond the {}.{} MiB image",
+        MACHINE.cpu_count(), found.ram.0.div_ceil(MIB), kilohertz / 1000, kilohertz / 100 % 10, used / 10, used % 10, image / 10, image % 10,
+    );
+}

@@ -1,0 +1,50 @@
+//! x86_64 bare metal under the runtime: every privileged instruction is here.
+//!
+//! The whole bring-up, in order, is [`start`] and `go_on` below. What only a machine has is compiled for it alone; what parses and
+//! decides (the memory map, frames, the directory of files, the symbol table) is also tested on the host.
+//!
+//! Interrupts may come at any time, so what runs in a handler touches atomics and this CPU's own records: it takes no lock
+//! that the interrupted code may hold, and allocates nothing.
+
+#![cfg_attr(not(test), no_std)]
+#![cfg_attr(target_os = "none", feature(alloc_error_handler))]
+
+pub mod fw_cfg;
+pub mod memory;
+pub mod symbols;
+
+#[cfg(target_os = "none")]
+mod apic;
+#[cfg(target_os = "none")]
+mod backtrace;
+#[cfg(target_os = "none")]
+mod bring_up;
+#[cfg(target_os = "none")]
+pub mod console;
+#[cfg(target_os = "none")]
+mod control;
+#[cfg(target_os = "none")]
+pub mod exit;
+#[cfg(target_os = "none")]
+pub mod expect;
+#[cfg(target_os = "none")]
+mod gdt;
+#[cfg(target_os = "none")]
+mod global;
+#[cfg(target_os = "none")]
+mod idt;
+#[cfg(target_os = "none")]
+mod panic;
+#[cfg(target_os = "none")]
+mod platform;
+#[cfg(target_os = "none")]
+pub mod testing;
+#[cfg(target_os = "none")]
+mod trap;
+#[cfg(target_os = "none")]
+mod tsc;
+
+#[cfg(target_os = "none")]
+pub use bring_up::{BOOT_CONFIG, start};
+#[cfg(target_os = "none")]
+pub use expect::{CaughtFault, expect_fault};

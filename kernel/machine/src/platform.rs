@@ -1,0 +1,91 @@
+//! The machine as the runtime sees it.
+
+use core::sync::atomic::{AtomicBool, Ordering};
+
+use runtime::addr::{Bytes, Range};
+use runtime::platform::{OutOfFrames, Platform, Stream};
+use x86_64::instructions::interrupts;
+
+use crate::{apic, backtrace, console, exit, memory, tsc};
+
+/// The one machine.
+pub(crate) struct Machine;
+
+pub(crate) static MACHINE: Machine = Machine;
+
+#[unsafe(link_section = ".bss.runtime")]
+static STARTED: AtomicBool = AtomicBool::new(false);
+
+/// From now on the runtime answers page faults.
+pub(crate) fn hand_over() {
+    STARTED.store(true, Ordering::Relaxed);
+}
+
+pub(crate) fn is_started() -> bool {
+    STARTED.load(Ordering::Relaxed)
+}
+
+impl Platform for Machine {
+    fn reserve(&self, bytes: Bytes, align: usize) -> Option<Range> {
+        memory::reserve(bytes, align)
+    }
+
+    fn commit(&self, range: Range) -> Result<(), OutOfFrames> {
+        memory::commit(range)
+    }
+
+    fn decommit(&self, range: Range) {
+        memory::decommit(range);
+    }
+
+    fn grow_in_fault(&self, range: Range) -> Result<(), OutOfFrames> {
+        memory::grow_in_fault(range)
+    }
+
+    fn free_memory(&self) -> Bytes {
+        memory::free_memory()
+    }
+
+    fn static_roots(&self) -> &[Range] {
+        memory::static_roots()
+    }
+
+    fn cpu_count(&self) -> usize {
+        1
+    }
+
+    /// There is no other CPU yet.
+    fn interrupt_others(&self) {}
+
+    fn halt(&self) {
+        // An interrupt between the two is not lost: `sti` takes effect after the instruction that follows it.
+        interrupts::enable_and_hlt();
+        interrupts::disable();
+    }
+
+    fn set_interrupts(&self, on: bool) -> bool {
+        let were_on = interrupts::are_enabled();
+        if on { interrupts::enable() } else { interrupts::disable() }
+        were_on
+    }
+
+    fn now(&self) -> u64 {
+        tsc::now()
+    }
+
+    fn set_timer(&self, at_ns: u64) {
+        apic::set_timer(at_ns);
+    }
+
+    fn write(&self, to: Stream, bytes: &[u8]) {
+        console::write(to, bytes);
+    }
+
+    fn write_backtrace(&self, rip: usize, rbp: usize) {
+        backtrace::report(rip, rbp);
+    }
+
+    fn exit(&self, status: u8) -> ! {
+        exit::exit(status)
+    }
+}

@@ -1,0 +1,135 @@
+//! What a trap leads to: the runtime's answer, or a report and the end.
+//!
+//! A page fault is asked of the runtime first: a stack that grows faults all day. What the runtime does not know is a bug (or a
+//! test that provokes it: [`crate::expect_fault`]).
+
+use runtime::addr::Address;
+use runtime::platform::{Fault, Registers, Verdict};
+use runtime::upcall;
+use x86_64::registers::control::{Cr2, Cr3};
+
+use crate::memory::plan;
+use crate::{apic, backtrace, exit, expect, gdt, platform, report, testing};
+
+/// Vector numbers: the CPU's (SDM Vol. 3 §6.3.1), then ours.
+pub(crate) mod vector {
+    pub(crate) const DEBUG: usize = 1;
+    pub(crate) const NMI: usize = 2;
+    pub(crate) const DOUBLE_FAULT: usize = 8;
+    pub(crate) const PAGE_FAULT: usize = 14;
+    pub(crate) const MACHINE_CHECK: usize = 18;
+    /// The masked 8259s'.
+    pub(crate) const OLD: core::ops::Range<usize> = 0x20..0x30;
+    pub(crate) const TIMER: usize = 0x40;
+    pub(crate) const SPURIOUS: usize = 0xff;
+}
+
+const NAMES: [&str; 32] = [
+    "divide error", "debug", "non-maskable interrupt", "breakpoint", "overflow", "bound range exceeded", "invalid opcode",
+    "device not available", "double fault", "coprocessor segment overrun", "invalid TSS", "segment not present",
+    "stack-segment fault", "general protection", "page fault", "reserved", "x87 floating-point error", "alignment check",
+    "machine check", "SIMD floating-point error", "virtualization", "control protection", "reserved", "reserved", "reserved",
+    "reserved", "reserved", "reserved", "hypervisor injection", "VMM communication", "security", "reserved",
+];
+
+/// Bits of a page fault's error code.
+const PRESENT: usize = 1 << 0;
+const WRITE: usize = 1 << 1;
+const EXECUTE: usize = 1 << 4;
+
+/// Every stub comes here, on the vector's own stack, interrupts off.
+pub(crate) extern "C" fn trap(registers: &mut Registers) {
+    match registers.vector {
+        vector::PAGE_FAULT => page_fault(registers),
+        vector::NMI => {
+            report!("non-maskable interrupt");
+            print(registers, None);
+        }
+        0..32 => unexpected_exception(registers, None),
+        vector::TIMER => {
+            apic::end_of_interrupt();
+            if apic::timer_is_due() {
+                upcall::timer(registers);
+            }
+        }
+        vector::SPURIOUS => {}
+        number => unexpected_interrupt(number),
+    }
+}
+
+fn page_fault(registers: &mut Registers) {
+    // Read before anything that could fault again.
+    let address = Address(Cr2::read_raw() as usize);
+    let code = registers.error_code;
+    let fault = Fault { address, write: code & WRITE != 0, execute: code & EXECUTE != 0, present: code & PRESENT != 0 };
+    // A fault of this handler itself would lead here for ever.
+    let ask = platform::is_started() && !gdt::on_page_fault_stack(registers.rsp);
+    if !ask || upcall::page_fault(fault, registers) == Verdict::Fatal {
+        unexpected_exception(registers, Some(address));
+    }
+}
+
+/// No reason to stop, but somebody should know. Of the masked 8259s a line may ring once more: that is known.
+fn unexpected_interrupt(number: usize) {
+    if apic::is_in_service(number) {
+        apic::end_of_interrupt();
+    }
+    if !vector::OLD.contains(&number) {
+        report!("warning: unexpected interrupt {number:#x}");
+    }
+}
+
+fn unexpected_exception(registers: &mut Registers, address: Option<Address>) {
+    if expect::leave(registers, address) {
+        return;
+    }
+    let name = NAMES[registers.vector];
+    let before = exit::dying();
+    if before > 0 {
+        report!("another fault while reporting one: {name} at {:#x}", registers.rip);
+        exit::exit(2);
+    }
+    match address {
+        Some(address) => report!("fatal error: {name}: {} {address} ({})", deed(registers.error_code), place(address)),
+        None => report!("fatal error: {name}"),
+    }
+    print(registers, address);
+    testing::fail(format_args!("{name} at {:#x}", registers.rip));
+    exit::exit(2);
+}
+
+fn deed(code: usize) -> &'static str {
+    match (code & EXECUTE != 0, code & WRITE != 0, code & PRESENT != 0) {
+        (true, _, true) => "execution is forbidden at",
+        (true, _, false) => "execution of the absent",
+        (_, true, true) => "write is forbidden to",
+        (_, true, false) => "write to the absent",
+        (_, false, true) => "read is forbidden of",
+        (_, false, false) => "read of the absent",
+    }
+}
+
+/// The part of the address plan in which an address lies.
+fn place(address: Address) -> &'static str {
+    match plan::zones().iter().find(|zone| zone.range.contains(address)) {
+        Some(zone) => zone.name,
+        None if plan::DIRECT_MAP.contains(address) => "direct map",
+        None if address >= plan::IMAGE => "image",
+        None => "no part of the address plan",
+    }
+}
+
+/// All registers, then the call chain.
+fn print(registers: &Registers, address: Option<Address>) {
+    let r = registers;
+    report!("vector {:#04x}  error code {:#06x}  rflags {:#010x}  cs {:#x}  ss {:#x}", r.vector, r.error_code, r.rflags, r.cs, r.ss);
+    report!("rip {:#018x}  rsp {:#018x}  rbp {:#018x}", r.rip, r.rsp, r.rbp);
+    report!("rax {:#018x}  rbx {:#018x}  rcx {:#018x}", r.rax, r.rbx, r.rcx);
+    report!("rdx {:#018x}  rsi {:#018x}  rdi {:#018x}", r.rdx, r.rsi, r.rdi);
+    report!("r8  {:#018x}  r9  {:#018x}  r10 {:#018x}", r.r8, r.r9, r.r10);
+    report!("r11 {:#018x}  r12 {:#018x}  r13 {:#018x}", r.r11, r.r12, r.r13);
+    let cr2 = address.map_or(Cr2::read_raw() as usize, |address| address.0);
+    report!("r14 {:#018x}  r15 {:#018x}", r.r14, r.r15);
+    report!("cr2 {cr2:#018x}  cr3 {:#018x}", Cr3::read_raw().0.start_address());
+    backtrace::report(r.rip, r.rbp);
+}

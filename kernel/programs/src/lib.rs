@@ -1,0 +1,17 @@
+//! Programs to run in the kernel, written against the runtime alone.
+//!
+//! One file each. A program registers itself with `#[program("usage", "what it shows")]`: a new one needs its file and its `mod`
+//! line here, nothing else. A binary that wants them says `use programs as _;`, else the linker leaves them all out.
+//!
+//! - [`binary_trees`]: the Benchmarks Game's program, allocation and collection and nothing else
+//! - [`spinner`]: a thread that never gives up the processor loses it, and does not stand in the collector's way
+//! - [`deep_recursion`]: a stack grows under a thread, and no frame moves
+//! - [`churn`]: garbage of every kind around a live set that is checked all the time
+#![no_std]
+
+extern crate alloc;
+
+pub mod binary_trees;
+pub mod churn;
+pub mod deep_recursion;
+pub mod spinner;

@@ -1,0 +1,233 @@
+//! Where objects come from: `Gc::new`, and the one global allocator, which is the collected heap.
+//!
+//! 1. The class of an object is a constant of its type; this CPU's cache has a span of it. Taking a slot, writing the value and, for a precise
+//!    object, its pointer mask is one no-safepoint section: the collector never sees half an object.
+//! 2. An empty cache is refilled on the CPU's own stack. The heap never collects; it says [`Shortage`], and here it is decided: at the
+//!    trigger, collect and go on; without memory, collect and try once more; then it is [`Exhausted`].
+//! 3. Plain Rust collections allocate through the global allocator. A layout of alignment under 8 cannot hold a reference, and is never
+//!    scanned (`String`, `Vec<u8>`). One of 8 and more may, and every word of it counts. One byte is added there, so that a pointer one
+//!    past the end stays inside the object.
+//! 4. `dealloc` reuses the slot at once if its span is in this CPU's cache; otherwise the sweep finds it. No memory of a collection that
+//!    was forgotten is ever lost: unreachable is unreachable.
+//!
+//! A handler that allocates is a bug, and thrown.
+//!
+//! Unsafe here: writing into fresh slots; `GlobalAlloc`.
+#![allow(unsafe_code)]
+
+use crate::addr::Bytes;
+use crate::cpu::SafepointsHeld;
+use crate::gc::{self, HEAP, Reason, Scan, Trace};
+use crate::heap::{self, Kind, Shortage, SpanClass};
+use crate::sched::{self, Failure};
+use crate::{fatal, report};
+use core::alloc::{GlobalAlloc, Layout};
+use core::fmt;
+use core::ptr::{self, NonNull};
+
+/// There is no memory, even after a collection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exhausted {
+    /// What was asked for.
+    pub asked: Bytes,
+    /// What the machine still has; not enough, or not in one piece.
+    pub left: Bytes,
+}
+
+impl fmt::Display for Exhausted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let live = HEAP.live().0 >> 10;
+        write!(f, "out of memory: asked for {} bytes, {} KiB of memory left, heap holds {live} KiB", self.asked.0, self.left.0 >> 10)
+    }
+}
+
+/// Moves `value` into a new object.
+#[inline]
+pub(crate) fn new_object<T: Trace>(value: T) -> Result<NonNull<T>, Exhausted> {
+    let (kind, mask) = const {
+        match T::SCAN {
+            Scan::Noscan => (Kind::Noscan, 0),
+            Scan::Precise(mask) => (Kind::Precise, mask),
+            Scan::Ambiguous => (Kind::Ambiguous, 0),
+        }
+    };
+    let Some(class) = (const { SpanClass::for_request(size_of::<T>(), align_of::<T>(), kind_of::<T>()) }) else {
+        let place = allocate_large(Layout::new::<T>(), kind, false)?.cast::<T>();
+        // SAFETY: a fresh object of T's size and alignment.
+        unsafe { place.write(value) };
+        return Ok(place);
+    };
+    let mut collected = false;
+    loop {
+        let held = SafepointsHeld::enter_first();
+        // SAFETY: the only reference in this section.
+        let cache = unsafe { held.cache() };
+        let place = match class.kind() {
+            Kind::Precise => cache.allocate_precise(class, mask),
+            Kind::Noscan => cache.allocate(class),
+            Kind::Ambiguous => cache.allocate_zeroed(class),
+        };
+        if let Some(place) = place {
+            // SAFETY: a fresh slot of at least T's size, aligned for T by its class.
+            unsafe { place.cast::<T>().write(value) };
+            return Ok(place.cast());
+        }
+        refill(held, class, &mut collected)?;
+    }
+}
+
+const fn kind_of<T: Trace>() -> Kind {
+    match T::SCAN {
+        Scan::Noscan => Kind::Noscan,
+        Scan::Precise(_) => Kind::Precise,
+        Scan::Ambiguous => Kind::Ambiguous,
+    }
+}
+
+/// Gives this CPU's cache a span with free slots, collecting first where that is called for. Ends the section.
+#[cold]
+#[inline(never)]
+fn refill(held: SafepointsHeld, class: SpanClass, collected: &mut bool) -> Result<(), Exhausted> {
+    let shortage = {
+        let even_past_trigger = *collected;
+        // SAFETY: the caller's reference is not used any more.
+        held.on_system_stack(|| unsafe { held.cache() }.refill(&HEAP, class, even_past_trigger))
+    };
+    drop(held);
+    match shortage {
+        Ok(()) => Ok(()),
+        Err(shortage) => answer(shortage, collected, Bytes(class.slot_bytes())),
+    }
+}
+
+/// The decision that the heap leaves to us: `Ok` means try again.
+fn answer(shortage: Shortage, collected: &mut bool, asked: Bytes) -> Result<(), Exhausted> {
+    match shortage {
+        Shortage::Exhausted { left } if *collected => Err(Exhausted { asked, left }),
+        _ => {
+            gc::collect_for(Reason::Allocation);
+            *collected = true;
+            Ok(())
+        }
+    }
+}
+
+fn allocate_large(layout: Layout, kind: Kind, zeroed: bool) -> Result<NonNull<u8>, Exhausted> {
+    let bytes = Bytes(layout.size());
+    let mut collected = false;
+    loop {
+        let held = SafepointsHeld::enter_first();
+        let even_past_trigger = collected;
+        let outcome = held.on_system_stack(|| {
+            let object = HEAP.allocate_large(bytes, layout.align(), kind, even_past_trigger)?;
+            if zeroed || kind == Kind::Ambiguous {
+                // SAFETY: a fresh object of so many bytes. Inside the section, so that the collector never reads stale words.
+                unsafe { heap::zero(object, bytes) };
+            }
+            Ok(object)
+        });
+        drop(held);
+        match outcome {
+            Ok(object) => return Ok(object),
+            Err(shortage) => answer(shortage, &mut collected, bytes)?,
+        }
+    }
+}
+
+/// Runs `attempt` again after a collection if it found no memory.
+pub(crate) fn retrying<T, A>(mut attempt: impl FnMut(A) -> Result<T, (A, Exhausted)>, argument: A) -> Result<T, Exhausted> {
+    match attempt(argument) {
+        Ok(value) => Ok(value),
+        Err((argument, _)) => {
+            gc::collect_for(Reason::Allocation);
+            attempt(argument).map_err(|(_, exhausted)| exhausted)
+        }
+    }
+}
+
+/// Ends the calling thread for want of memory; with the main thread the program, status 2.
+#[cold]
+pub fn out_of_memory(exhausted: Exhausted) -> ! {
+    report!("fatal error: {exhausted}");
+    let (rip, rbp) = crate::cpu::here();
+    fatal::write_backtrace(rip, rbp);
+    sched::fail_current(Failure::OutOfMemory)
+}
+
+/// The global allocator: the collected heap. A kernel declares its one with `#[global_allocator]`.
+pub struct Collected;
+
+/// How a layout is kept: its class (`None`: large), and the size with the byte that keeps an end pointer inside.
+#[inline(always)]
+fn plan(layout: Layout) -> (Option<SpanClass>, Layout, Kind) {
+    let (kind, extra) = if layout.align() < 8 { (Kind::Noscan, 0) } else { (Kind::Ambiguous, 1) };
+    // SAFETY: one byte more than a valid layout; its size is at most isize::MAX - (align - 1), align is at least 8 then.
+    let layout = unsafe { Layout::from_size_align_unchecked(layout.size() + extra, layout.align()) };
+    (SpanClass::for_request(layout.size(), layout.align(), kind), layout, kind)
+}
+
+impl Collected {
+    #[inline(always)]
+    fn allocate(&self, layout: Layout, zeroed: bool) -> *mut u8 {
+        let (class, layout, kind) = plan(layout);
+        let Some(class) = class else {
+            return allocate_large(layout, kind, zeroed).map_or(ptr::null_mut(), NonNull::as_ptr);
+        };
+        let mut collected = false;
+        loop {
+            let held = SafepointsHeld::enter_first();
+            // SAFETY: the only reference in this section.
+            let cache = unsafe { held.cache() };
+            let place = if zeroed || kind == Kind::Ambiguous { cache.allocate_zeroed(class) } else { cache.allocate(class) };
+            match place {
+                Some(place) => return place.as_ptr(),
+                None if refill(held, class, &mut collected).is_err() => return ptr::null_mut(),
+                None => {}
+            }
+        }
+    }
+}
+
+// SAFETY: slots are disjoint, as large as the class says, aligned by the class, and not reused before they are freed or unreachable:
+// the heap keeps the first three, the collector the last. Nothing unwinds.
+unsafe impl GlobalAlloc for Collected {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        self.allocate(layout, false)
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        self.allocate(layout, true)
+    }
+
+    unsafe fn dealloc(&self, object: *mut u8, layout: Layout) {
+        let (class, ..) = plan(layout);
+        // SAFETY: the caller frees what `alloc` gave, so it is not null.
+        let object = unsafe { NonNull::new_unchecked(object) };
+        let held = SafepointsHeld::enter_first();
+        match class {
+            // SAFETY: the same layout as at the allocation gives the same class; the caller uses the object no more.
+            Some(class) => unsafe { held.cache().free(class, object) },
+            // SAFETY: as above.
+            None => held.on_system_stack(|| unsafe { HEAP.free_large(object) }),
+        }
+    }
+
+    unsafe fn realloc(&self, object: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        // SAFETY: the caller promises a valid size.
+        let new_layout = unsafe { Layout::from_size_align_unchecked(new_size, layout.align()) };
+        let ((class, ..), (new_class, ..)) = (plan(layout), plan(new_layout));
+        if class.is_some() && class == new_class {
+            return object;
+        }
+        // SAFETY: as for any allocation.
+        let new = unsafe { self.alloc(new_layout) };
+        if !new.is_null() {
+            // SAFETY: both are as large as the smaller size, and disjoint; the old one is used no more.
+            unsafe {
+                ptr::copy_nonoverlapping(object, new, layout.size().min(new_size));
+                self.dealloc(object, layout);
+            }
+        }
+        new
+    }
+}

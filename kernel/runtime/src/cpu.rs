@@ -1,0 +1,327 @@
+//! This CPU: its header behind GS, and the sections in which it has no safepoint.
+//!
+//! A thread may be stopped between any two of its instructions, and may go on much later. What must not be torn apart
+//! (the allocator's fast path, a runtime lock, the switch itself) runs in a *no-safepoint section*: a counter in this
+//! CPU's header. While it is not zero, an interrupt only notes what is to be done ([`Cpu::note`]); the end of
+//! the outermost section does it.
+//!
+//! 1. [`SafepointsHeld::enter`] touches the page below RSP, so that the stack grows now, or the thread overflows now, while it may:
+//!    inside a section there is no good answer to either. Then it counts up.
+//! 2. Leaving counts down; at zero it looks whether anything was noted. An interrupt between the two sees a zero counter
+//!    and acts by itself, so nothing is missed.
+//! 3. Slow paths that need more stack than that page run on the CPU's own stack ([`SafepointsHeld::on_system_stack`], Go's `systemstack`).
+//!
+//! GS is read by assembly that is not `pure`: a thread may resume on another CPU, so the compiler must never reuse an
+//! earlier answer. For the same reason a `&Cpu` lives only as long as a borrowed [`SafepointsHeld`].
+//!
+//! Unsafe here: the reads through GS, the moves between stacks.
+#![allow(unsafe_code)]
+
+use crate::addr::Range;
+use crate::gc::GreyWork;
+use crate::heap::Cache;
+use crate::platform::Registers;
+use crate::sched::{RunQueue, Sleepers, Thread};
+use core::arch::{asm, naked_asm};
+use core::cell::{Cell, UnsafeCell};
+use core::marker::PhantomData;
+use core::mem::offset_of;
+use core::ptr;
+use core::sync::atomic::{AtomicU32, Ordering};
+
+/// What one processor owns; Go's M and P in one. Composed of each room's own part.
+#[repr(C)]
+pub(crate) struct Cpu {
+    this: Cell<*const Cpu>,
+    section_depth: AtomicU32,
+    /// Set by handlers that found a section, cleared at its end. Only this CPU and its handlers touch it.
+    noted: AtomicU32,
+    system_stack: Cell<Range>,
+    current: Cell<Option<&'static Thread>>,
+    /// While a handler acts for a thread it interrupted: that thread's registers. The collector scans them.
+    pub(crate) interrupted: Cell<*const Registers>,
+    cache: UnsafeCell<Cache>,
+    pub(crate) run_queue: RunQueue,
+    pub(crate) sleepers: Sleepers,
+    grey: UnsafeCell<GreyWork>,
+    /// Switches so far, and how many there were at the last tick: equal means that one thread had the CPU all the while.
+    switches: Cell<u64>,
+    switches_at_tick: Cell<u64>,
+}
+
+// SAFETY: only the CPU that GS names touches its header, inside a section or in a handler that found no section, and
+// these two exclude each other.
+unsafe impl Sync for Cpu {}
+
+/// The timer ticked, or the world is to be stopped: do at the next safepoint what the tick does.
+const TICK: u32 = 1;
+
+const DEPTH: usize = offset_of!(Cpu, section_depth);
+const NOTED: usize = offset_of!(Cpu, noted);
+
+/// For the switch's assembly.
+pub(crate) const fn section_depth_offset() -> usize {
+    DEPTH
+}
+
+/// Below RSP this much is mapped when a section begins: what a fast path, and the way to the system stack, may use.
+const HEADROOM: usize = 4096;
+
+#[unsafe(link_section = ".data.runtime")]
+static BOOT_CPU: Cpu = Cpu {
+    this: Cell::new(ptr::null()),
+    // Boot is one long section; thread 0 leaves it.
+    section_depth: AtomicU32::new(1),
+    noted: AtomicU32::new(0),
+    system_stack: Cell::new(Range::EMPTY),
+    current: Cell::new(None),
+    interrupted: Cell::new(ptr::null()),
+    cache: UnsafeCell::new(Cache::new()),
+    run_queue: RunQueue::new(),
+    sleepers: Sleepers::new(),
+    grey: UnsafeCell::new(GreyWork::new()),
+    switches: Cell::new(0),
+    switches_at_tick: Cell::new(0),
+};
+
+/// Proof that this CPU is inside a no-safepoint section, and the section itself: it ends when this is dropped.
+/// Not `Send`: it belongs to the CPU, and a thread does not change CPUs inside.
+pub(crate) struct SafepointsHeld(PhantomData<*mut ()>);
+
+impl SafepointsHeld {
+    #[inline(always)]
+    pub(crate) fn enter() -> SafepointsHeld {
+        // SAFETY: reads one byte below RSP, which belongs to this stack (mapped, or grown by the fault), and counts in this
+        // CPU's header.
+        unsafe {
+            asm!("test byte ptr [rsp - {headroom}], 0", "inc dword ptr gs:[{depth}]",
+                 headroom = const HEADROOM, depth = const DEPTH, options(nostack));
+        }
+        SafepointsHeld(PhantomData)
+    }
+
+    /// A section for a thread that allocates: there must be none yet. A handler that allocates, or the runtime inside a section of its own,
+    /// would collect in the midst of what the section protects.
+    #[inline(always)]
+    pub(crate) fn enter_first() -> SafepointsHeld {
+        // SAFETY: reads this CPU's header.
+        unsafe { asm!("cmp dword ptr gs:[{depth}], 0", "jne {nested}", depth = const DEPTH, nested = label { allocation_in_section() }, options(nostack)) };
+        SafepointsHeld::enter()
+    }
+
+    /// The section that the context already is: a handler, boot, the scheduler's own stack. Dropping it would end a section
+    /// that somebody else began, so it must be forgotten.
+    ///
+    /// # Safety
+    /// The section counter is not zero and stays so for the life of the value.
+    pub(crate) unsafe fn assume() -> core::mem::ManuallyDrop<SafepointsHeld> {
+        core::mem::ManuallyDrop::new(SafepointsHeld(PhantomData))
+    }
+
+    /// This CPU, for as long as the section is borrowed.
+    #[inline(always)]
+    pub(crate) fn cpu(&self) -> &Cpu {
+        let this: *const Cpu;
+        // SAFETY: GS points to this CPU's header since `set_up`; its first word is its own address.
+        unsafe { asm!("mov {}, gs:[0]", out(reg) this, options(nostack, readonly, preserves_flags)) };
+        // SAFETY: headers are statics.
+        unsafe { &*this }
+    }
+
+    /// This CPU's cache.
+    ///
+    /// # Safety
+    /// One reference at a time: the caller does not call this again while it uses the first.
+    #[inline(always)]
+    #[expect(clippy::mut_from_ref, reason = "the section excludes every other user on this CPU")]
+    pub(crate) unsafe fn cache(&self) -> &mut Cache {
+        // SAFETY: the section keeps handlers and other threads off; the caller keeps itself off.
+        unsafe { &mut *self.cpu().cache.get() }
+    }
+
+    /// This CPU's grey objects; for the collector.
+    ///
+    /// # Safety
+    /// As [`SafepointsHeld::cache`].
+    #[expect(clippy::mut_from_ref, reason = "the section excludes every other user on this CPU")]
+    pub(crate) unsafe fn grey(&self) -> &mut GreyWork {
+        // SAFETY: as for the cache.
+        unsafe { &mut *self.cpu().grey.get() }
+    }
+
+    /// Runs `f` on the CPU's own stack, with the callee-saved registers pushed on the thread's, where the collector scans them.
+    /// Already there, it just calls.
+    pub(crate) fn on_system_stack<R>(&self, f: impl FnOnce() -> R) -> R {
+        struct Call<F, R>(Option<F>, Option<R>);
+
+        extern "sysv64" fn run<F: FnOnce() -> R, R>(call: *mut ()) {
+            // SAFETY: `call` is the `Call<F, R>` below, which outlives the call.
+            let call = unsafe { &mut *call.cast::<Call<F, R>>() };
+            call.1 = call.0.take().map(|f| f());
+        }
+
+        fn entry<F: FnOnce() -> R, R>(_: &F) -> extern "sysv64" fn(*mut ()) {
+            run::<F, R>
+        }
+
+        let cpu = self.cpu();
+        let thread = match cpu.current.get() {
+            Some(thread) if thread.stack().contains_sp(stack_pointer()) => thread,
+            _ => return f(),
+        };
+        let entry = entry(&f);
+        let mut call = Call(Some(f), None);
+        let arg = ptr::from_mut(&mut call).cast();
+        // SAFETY: a thread runs here (checked), so nobody is on the system stack; `saved_sp` is this thread's own.
+        unsafe { call_on(entry, arg, cpu.system_stack.get().end.0, thread.saved_sp()) };
+        match call.1 {
+            Some(result) => result,
+            None => crate::throw!("expected the call on the system stack to have returned a value, found none"),
+        }
+    }
+}
+
+impl Drop for SafepointsHeld {
+    #[inline(always)]
+    fn drop(&mut self) {
+        // SAFETY: ends the section that `enter` began on this CPU. The cold call happens with the counter at zero.
+        unsafe {
+            asm!("dec dword ptr gs:[{depth}]", "jnz 2f", "cmp dword ptr gs:[{noted}], 0", "jne {act}", "2:",
+                 depth = const DEPTH, noted = const NOTED, act = label { act_on_notes() }, options(nostack));
+        }
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn allocation_in_section() -> ! {
+    crate::throw!("expected nobody to allocate or free inside a no-safepoint section or a handler")
+}
+
+/// Does what handlers noted during the section that has just ended.
+#[cold]
+#[inline(never)]
+fn act_on_notes() {
+    let held = SafepointsHeld::enter();
+    if held.cpu().take_note() {
+        crate::sched::tick_in_thread(&held);
+    }
+}
+
+impl Cpu {
+    pub(crate) fn in_section(&self) -> bool {
+        self.section_depth.load(Ordering::Relaxed) != 0
+    }
+
+    /// A handler takes the CPU for itself (`true`) or gives it back to a thread outside (`false`) or inside a section.
+    pub(crate) fn set_in_section(&self, inside: bool) {
+        self.section_depth.store(u32::from(inside), Ordering::Relaxed);
+    }
+
+    /// From a handler that found a section: act at its end.
+    pub(crate) fn note(&self) {
+        self.noted.store(TICK, Ordering::Relaxed);
+    }
+
+    /// Whether something was noted; it is forgotten by asking.
+    pub(crate) fn take_note(&self) -> bool {
+        self.noted.swap(0, Ordering::Relaxed) != 0
+    }
+
+    pub(crate) fn has_note(&self) -> bool {
+        self.noted.load(Ordering::Relaxed) != 0
+    }
+
+    pub(crate) fn count_switch(&self) {
+        self.switches.set(self.switches.get() + 1);
+    }
+
+    /// Whether no switch has happened since this was last asked.
+    pub(crate) fn stayed_since_tick(&self) -> bool {
+        self.switches_at_tick.replace(self.switches.get()) == self.switches.get()
+    }
+
+    pub(crate) fn current(&self) -> Option<&'static Thread> {
+        self.current.get()
+    }
+
+    pub(crate) fn set_current(&self, thread: Option<&'static Thread>) {
+        self.current.set(thread);
+    }
+
+    pub(crate) fn system_stack_top(&self) -> usize {
+        self.system_stack.get().end.0
+    }
+}
+
+/// Points GS at the boot CPU's header. Before this no section may be entered.
+///
+/// # Safety
+/// Once, on the boot CPU, at privilege level 0; nobody else uses GS.
+pub(crate) unsafe fn set_up(system_stack: Range) {
+    let cpu = &BOOT_CPU;
+    cpu.this.set(cpu);
+    cpu.system_stack.set(system_stack);
+    let base = ptr::from_ref(cpu) as u64;
+    const IA32_GS_BASE: u32 = 0xc000_0101;
+    // SAFETY: the caller promises the privilege and that GS is free.
+    unsafe {
+        asm!("wrmsr", in("ecx") IA32_GS_BASE, in("eax") base as u32, in("edx") (base >> 32) as u32, options(nostack, preserves_flags));
+    }
+}
+
+/// The boot CPU's header for a handler, which is in a section of its own as long as it runs.
+///
+/// # Safety
+/// Interrupts are off and stay off.
+pub(crate) unsafe fn in_handler() -> core::mem::ManuallyDrop<SafepointsHeld> {
+    // SAFETY: with interrupts off nothing else runs on this CPU.
+    unsafe { SafepointsHeld::assume() }
+}
+
+/// The caller's address and frame pointer: where a backtrace starts, and on which stack we are.
+#[inline(always)]
+pub(crate) fn here() -> (usize, usize) {
+    let (rip, rbp): (usize, usize);
+    // SAFETY: reads two registers.
+    unsafe { asm!("lea {}, [rip]", "mov {}, rbp", out(reg) rip, out(reg) rbp, options(nomem, nostack, preserves_flags)) };
+    (rip, rbp)
+}
+
+#[inline(always)]
+fn stack_pointer() -> usize {
+    let rsp: usize;
+    // SAFETY: reads a register.
+    unsafe { asm!("mov {}, rsp", out(reg) rsp, options(nomem, nostack, preserves_flags)) };
+    rsp
+}
+
+/// Pushes the callee-saved registers, stores RSP in `*saved_sp`, and calls `f(arg)` on the stack that ends at `top`.
+///
+/// # Safety
+/// The stack is free and stays so until `f` returns; `top` is a multiple of 16.
+#[unsafe(naked)]
+unsafe extern "sysv64" fn call_on(f: extern "sysv64" fn(*mut ()), arg: *mut (), top: usize, saved_sp: *const Cell<usize>) {
+    naked_asm!(
+        "push rbp",
+        "mov rbp, rsp",
+        "push rbx",
+        "push r12",
+        "push r13",
+        "push r14",
+        "push r15",
+        "mov [rcx], rsp",
+        "mov rsp, rdx",
+        "mov rax, rdi",
+        "mov rdi, rsi",
+        "call rax",
+        "lea rsp, [rbp - 40]",
+        "pop r15",
+        "pop r14",
+        "pop r13",
+        "pop r12",
+        "pop rbx",
+        "pop rbp",
+        "ret",
+    )
+}

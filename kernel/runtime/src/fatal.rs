@@ -1,0 +1,102 @@
+//! How the runtime speaks and dies: a broken invariant stops everything and says what was expected and what was found.
+//!
+//! Unsafe here: one static in a section of its own.
+#![allow(unsafe_code)]
+
+use crate::platform::{Stream, platform};
+use core::fmt::{self, Write};
+use core::sync::atomic::{AtomicBool, Ordering};
+
+/// Stops the machine: an invariant of the runtime does not hold. Go: `throw`.
+///
+/// The message says what was expected and what was found; file and line are added.
+#[macro_export]
+macro_rules! throw {
+    ($($message:tt)+) => { $crate::fatal::throw(format_args!($($message)+), ::core::panic::Location::caller()) };
+}
+
+/// A line for the user on the report stream.
+#[macro_export]
+macro_rules! report {
+    ($($message:tt)+) => { $crate::fatal::write_line($crate::platform::Stream::Report, format_args!($($message)+)) };
+}
+
+/// Prints to the program's stream. Go: `fmt.Print`.
+#[macro_export]
+macro_rules! print {
+    ($($text:tt)*) => { $crate::fatal::write($crate::platform::Stream::Program, format_args!($($text)*)) };
+}
+
+/// Prints a line to the program's stream. Go: `fmt.Println`.
+#[macro_export]
+macro_rules! println {
+    () => { $crate::print!("\n") };
+    ($($text:tt)+) => { $crate::fatal::write_line($crate::platform::Stream::Program, format_args!($($text)+)) };
+}
+
+/// Collects a formatted text and hands it to the platform in as few pieces as possible. Needs no memory.
+struct Console {
+    to: Stream,
+    buffer: [u8; 256],
+    used: usize,
+}
+
+impl Console {
+    fn flush(&mut self) {
+        platform().write(self.to, &self.buffer[..self.used]);
+        self.used = 0;
+    }
+}
+
+impl Write for Console {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let mut bytes = text.as_bytes();
+        while !bytes.is_empty() {
+            if self.used == self.buffer.len() {
+                self.flush();
+            }
+            let (now, later) = bytes.split_at(bytes.len().min(self.buffer.len() - self.used));
+            self.buffer[self.used..self.used + now.len()].copy_from_slice(now);
+            self.used += now.len();
+            bytes = later;
+        }
+        Ok(())
+    }
+}
+
+/// Prints to the console. Costs about a microsecond a byte on a serial line; takes no memory; may be called anywhere.
+pub fn write(to: Stream, text: fmt::Arguments<'_>) {
+    let mut console = Console { to, buffer: [0; 256], used: 0 };
+    // An error can only come from a `Display` of the caller's; what it has printed so far still goes out.
+    let _ = console.write_fmt(text);
+    console.flush();
+}
+
+pub fn write_line(to: Stream, text: fmt::Arguments<'_>) {
+    write(to, format_args!("{text}\n"));
+}
+
+/// GOTRACEBACK is not `none`.
+#[unsafe(link_section = ".data.runtime")]
+static TRACEBACKS: AtomicBool = AtomicBool::new(true);
+
+pub(crate) fn set_tracebacks(on: bool) {
+    TRACEBACKS.store(on, Ordering::Relaxed);
+}
+
+/// The call chain from `rip` and `rbp` on the report stream, unless GOTRACEBACK=none.
+pub fn write_backtrace(rip: usize, rbp: usize) {
+    if TRACEBACKS.load(Ordering::Relaxed) {
+        platform().write_backtrace(rip, rbp);
+    }
+}
+
+#[doc(hidden)]
+#[cold]
+pub fn throw(message: fmt::Arguments<'_>, at: &core::panic::Location<'_>) -> ! {
+    platform().set_interrupts(false);
+    report!("fatal error: {message}\n\t{}:{}", at.file(), at.line());
+    let (rip, rbp) = crate::cpu::here();
+    write_backtrace(rip, rbp);
+    platform().exit(2)
+}

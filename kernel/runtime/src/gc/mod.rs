@@ -1,0 +1,216 @@
+//! The collector: the textbook's mark-sweep, in one stop of the world. Go: mgc.go under `GODEBUG=gcstoptheworld=2`.
+//!
+//! 1. *When.* An allocation that finds the heap at its trigger comes back and collects first (allocator.rs); so does
+//!    [`collect`]; the timer's tick starts one when there was none for two minutes. After each, the pacer sets the next trigger
+//!    (pacer.rs): with GOGC=100 the heap may double what was found live.
+//! 2. *Stop.* The thread that collects is in a no-safepoint section, on the CPU's own stack; with one CPU nobody else runs. Every other
+//!    thread's registers are saved: on its stack if it switched away, in its record if the timer stopped it, in the handler's frame if
+//!    the timer's tick collects.
+//! 3. *Mark.* All objects are white: no mark. The roots are made grey (roots.rs): marked, and waiting in [`GreyWork`]. Then, until none
+//!    is left, a grey object's references are made grey and it is black (mark.rs). What may hold a reference but need not, a stack word
+//!    say, is looked up in the span tables, and believed if it points into an allocated object.
+//! 4. *Sweep.* What is white is garbage. Each span's mark bits become its allocation bits; a span without a mark goes back to the page heap
+//!    (heap/sweep.rs).
+//!
+//! The collector runs no drop glue: what a dead object owned in the heap is dead too, and found by the same collection. Objects never move.
+//!
+//! A later, concurrent collector keeps this one as its reference. It brings the write barrier ([`GcCell::set`] is the one place for it).
+//!
+//! Unsafe here: the access to this CPU's cache.
+#![allow(unsafe_code)]
+
+mod cell;
+mod grey;
+mod handle;
+mod mark;
+mod pacer;
+mod roots;
+pub mod trace;
+
+pub use cell::{GcCell, Reference};
+pub use handle::Gc;
+pub use trace::{Scan, Trace};
+
+pub(crate) use grey::GreyWork;
+
+use crate::addr::Bytes;
+use crate::cpu::SafepointsHeld;
+use crate::heap::Heap;
+use crate::platform::platform;
+use crate::report::{Cycle, gctrace};
+use crate::settings::Settings;
+use crate::switch_off::{self, Mechanism};
+use core::sync::atomic::{AtomicU64, Ordering};
+use pacer::Pacer;
+use spin::Mutex;
+
+/// Go: `forcegcperiod`.
+const FORCED_PERIOD_NS: u64 = 120_000_000_000;
+
+#[unsafe(link_section = ".data.runtime")]
+pub(crate) static HEAP: Heap = Heap::new();
+
+/// What outlives a collection.
+struct State {
+    pacer: Pacer,
+    traces: bool,
+    forced_period_ns: u64,
+    last_end_ns: u64,
+    total: Totals,
+    stacks: Bytes,
+}
+
+/// Sums over all collections.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Totals {
+    pub(crate) forced: u32,
+    pub(crate) pause_ns: u64,
+    pub(crate) freed_objects: usize,
+    pub(crate) live_objects: usize,
+    pub(crate) live: Bytes,
+}
+
+#[unsafe(link_section = ".data.runtime")]
+static STATE: Mutex<State> = Mutex::new(State {
+    pacer: Pacer::new(),
+    traces: false,
+    forced_period_ns: FORCED_PERIOD_NS,
+    last_end_ns: 0,
+    total: Totals { forced: 0, pause_ns: 0, freed_objects: 0, live_objects: 0, live: Bytes(0) },
+    stacks: Bytes(0),
+});
+
+/// Collections ended so far: lock-free, so that a thread in a loop can watch it.
+#[unsafe(link_section = ".bss.runtime")]
+static CYCLES: AtomicU64 = AtomicU64::new(0);
+
+/// Why a collection runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reason {
+    /// The heap has reached its trigger, or its end.
+    Allocation,
+    /// Somebody asked.
+    Forced,
+    /// Two minutes have passed.
+    Periodic,
+}
+
+/// Prepares heap and collector.
+pub(crate) fn set_up(settings: &Settings) {
+    if HEAP.init(platform()).is_err() {
+        crate::throw!("expected the first 4 MiB for the heap, found {:?} of free memory", platform().free_memory());
+    }
+    // SAFETY: boot is a section.
+    let held = unsafe { SafepointsHeld::assume() };
+    // SAFETY: nobody collects yet.
+    unsafe { held.grey() }.set_up(platform());
+    let mut state = STATE.lock();
+    state.pacer.set(settings.gc_percent, settings.memory_limit);
+    state.traces = settings.gc_trace;
+    HEAP.set_trigger(state.pacer.goal(Bytes(0), Bytes(0), roots::globals()));
+}
+
+/// Collects all garbage now, and returns when it is done. Go: `runtime.GC`.
+///
+/// Blocks every thread of this CPU for as long as it takes: about as many steps as there are live words that may be references.
+pub fn collect() {
+    collect_for(Reason::Forced);
+}
+
+/// Collections that have ended. Go: `MemStats.NumGC`.
+pub fn cycles() -> u64 {
+    CYCLES.load(Ordering::Acquire)
+}
+
+/// Sets GOGC: the heap may grow by so many percent of what was live; `None` is off. Returns the old value. Go: `debug.SetGCPercent`.
+pub fn set_gc_percent(percent: Option<u32>) -> Option<u32> {
+    let _held = SafepointsHeld::enter();
+    let mut state = STATE.lock();
+    let old = state.pacer.percent();
+    let limit = state.pacer.memory_limit();
+    state.pacer.set(percent, limit);
+    let goal = state.pacer.goal(state.total.live, state.stacks, roots::globals());
+    HEAP.set_trigger(goal);
+    old
+}
+
+/// How long without a collection until the timer's tick starts one; two minutes unless a test is in a hurry.
+pub fn set_forced_period(ns: u64) {
+    let _held = SafepointsHeld::enter();
+    STATE.lock().forced_period_ns = ns;
+}
+
+pub(crate) fn collect_for(reason: Reason) {
+    let held = SafepointsHeld::enter();
+    held.on_system_stack(|| collect_stopped(&held, reason));
+}
+
+/// The tick's question. Go: `sysmon`, which asks `gcTriggerTime`.
+pub(crate) fn collect_if_due(held: &SafepointsHeld, now_ns: u64) {
+    let state = STATE.lock();
+    let due = state.pacer.percent().is_some() && now_ns.saturating_sub(state.last_end_ns) >= state.forced_period_ns;
+    drop(state);
+    if due {
+        collect_stopped(held, Reason::Periodic);
+    }
+}
+
+pub(crate) fn totals() -> Totals {
+    STATE.lock().total
+}
+
+pub(crate) fn goal() -> Bytes {
+    HEAP.trigger()
+}
+
+/// One cycle. Not on a thread's stack, in a section: the world is stopped.
+fn collect_stopped(held: &SafepointsHeld, reason: Reason) {
+    let mut state = STATE.lock();
+    let start_ns = platform().now();
+    let heap_at_start = HEAP.live();
+    // SAFETY: the section is ours, and no allocation is under way in it.
+    unsafe { held.cache() }.flush(&HEAP);
+
+    let mark_ns = platform().now();
+    // SAFETY: one collection at a time: `state` is locked.
+    let grey = unsafe { held.grey() };
+    let scanned = mark::mark_all(&HEAP, grey, held.cpu());
+    let sweep_ns = platform().now();
+    let swept = if switch_off::is_off(Mechanism::Sweep) { None } else { Some(HEAP.sweep_all()) };
+    if let Some(swept) = swept {
+        state.total.live = swept.live_bytes;
+        state.total.live_objects = swept.live_objects;
+        state.total.freed_objects += swept.freed_objects;
+    } else {
+        HEAP.clear_marks();
+    }
+    grey.shrink(platform());
+
+    let goal_before = HEAP.trigger();
+    state.stacks = scanned.stacks;
+    HEAP.set_trigger(state.pacer.goal(state.total.live, scanned.stacks, scanned.globals));
+    let end_ns = platform().now();
+    state.last_end_ns = end_ns;
+    state.total.pause_ns += end_ns - start_ns;
+    state.total.forced += u32::from(reason == Reason::Forced);
+    let number = CYCLES.fetch_add(1, Ordering::Release) + 1;
+    if state.traces {
+        let cycle = Cycle {
+            number,
+            start_ns,
+            mark_ns,
+            sweep_ns,
+            end_ns,
+            total_pause_ns: state.total.pause_ns,
+            cpus: platform().cpu_count(),
+            heap_at_start,
+            heap_at_end: heap_at_start,
+            heap_live: state.total.live,
+            goal: goal_before,
+            stacks: scanned.stacks,
+            globals: scanned.globals,
+            forced: reason == Reason::Forced,
+        };
+        gctrace(&cycle);
+    }
+}

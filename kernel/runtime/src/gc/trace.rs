@@ -1,0 +1,212 @@
+//! Which words of a value may be references, as a constant of its type. Go: type..gcdata, the pointer mask of `abi.Type`.
+//!
+//! A mark is only ever *may hold a reference*: variants of an enum share words, so the marker looks every marked word up in
+//! the span tables before it believes it. An answer that says too much costs time and keeps a dead object; an answer that
+//! says too little frees a living one. So everything unknown is [`Scan::Ambiguous`], and [`Scan::Noscan`] is a closed
+//! list.
+//!
+//! Unsafe here: `unsafe impl Trace`, each for one of core's or alloc's own types.
+#![allow(unsafe_code)]
+
+use alloc::borrow::{Cow, ToOwned};
+use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, BTreeSet, BinaryHeap, LinkedList, VecDeque};
+use alloc::rc::{self, Rc};
+use alloc::string::String;
+use alloc::sync::{self, Arc};
+use alloc::vec::Vec;
+use core::cell::{Cell, OnceCell, RefCell, UnsafeCell};
+use core::marker::{PhantomData, PhantomPinned};
+use core::mem::{ManuallyDrop, MaybeUninit, offset_of};
+use core::num::{NonZero, Wrapping};
+use core::pin::Pin;
+use core::ptr::NonNull;
+use core::sync::atomic::{
+    AtomicBool, AtomicI8, AtomicI16, AtomicI32, AtomicI64, AtomicIsize, AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize,
+};
+
+/// The collector reads memory by these.
+pub const WORD_BYTES: usize = size_of::<usize>();
+
+/// A mask has one bit a word.
+const MASK_WORDS: usize = u64::BITS as usize;
+
+/// How the collector reads a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scan {
+    /// Not at all: it holds no reference.
+    Noscan,
+    /// Only the words whose bit is set (bit i: the word at byte offset 8·i). Never empty.
+    Precise(u64),
+    /// Every aligned word may be a reference. Types over 512 bytes that hold any are read so too: a mask is one word.
+    Ambiguous,
+}
+
+impl Scan {
+    /// Of a type of `size` bytes from its fields, each with its byte offset; fields may overlap (the variants of an enum).
+    ///
+    /// # Panics
+    /// A reference at an offset that is no multiple of 8, for no scan by words would find it. In a constant: a compile error.
+    pub const fn of_fields(size: usize, fields: &[(usize, Scan)]) -> Scan {
+        let mut mask = 0;
+        let mut ambiguous = false;
+        let mut next = 0;
+        while next < fields.len() {
+            let (offset, scan) = fields[next];
+            match scan {
+                Scan::Noscan => {}
+                Scan::Ambiguous => ambiguous = true,
+                Scan::Precise(bits) => {
+                    assert!(offset.is_multiple_of(WORD_BYTES), "a reference must be aligned to a word");
+                    let words = offset / WORD_BYTES;
+                    if words < MASK_WORDS {
+                        mask |= bits << words;
+                    }
+                    // What would be shifted out lies beyond 64 words, and so does the type's end.
+                    ambiguous |= size > MASK_WORDS * WORD_BYTES;
+                }
+            }
+            next += 1;
+        }
+        if size == 0 || (mask == 0 && !ambiguous) {
+            Scan::Noscan
+        } else if ambiguous {
+            Scan::Ambiguous
+        } else {
+            Scan::Precise(mask)
+        }
+    }
+
+    /// Of `count` values of `size` bytes side by side.
+    const fn of_array(size: usize, count: usize, element: Scan) -> Scan {
+        if size * count > MASK_WORDS * WORD_BYTES && !matches!(element, Scan::Noscan) {
+            return Scan::Ambiguous;
+        }
+        match element {
+            _ if size * count == 0 => Scan::Noscan,
+            Scan::Precise(bits) => {
+                let mut mask = 0;
+                let mut next = 0;
+                while next < count {
+                    mask |= bits << (next * (size / WORD_BYTES));
+                    next += 1;
+                }
+                Scan::Precise(mask)
+            }
+            other => other,
+        }
+    }
+
+    /// Of a cell that is written without a barrier: the collector must read it again, as it does all ambiguous memory.
+    const fn in_cell(self) -> Scan {
+        match self {
+            Scan::Noscan => Scan::Noscan,
+            _ => Scan::Ambiguous,
+        }
+    }
+}
+
+/// A type that says where its references are. Written by `#[derive(Trace)]`.
+///
+/// # Safety
+/// [`SCAN`](Trace::SCAN) covers every word that may hold a reference into the collected heap: a [`Gc`](crate::Gc), or any
+/// pointer to memory of the global allocator. Words that change through `&self` other than by a
+/// [`GcCell`](crate::GcCell) make it [`Scan::Ambiguous`]. When in doubt, `Ambiguous` is always right.
+pub unsafe trait Trace {
+    /// How the collector reads a value of this type.
+    const SCAN: Scan;
+}
+
+/// `<Probe<T>>::SCAN` is `T::SCAN` where `T: Trace` is known and [`Scan::Ambiguous`] where it is not. For the derive.
+///
+/// An inherent constant hides a trait's of the same name, and the compiler passes over the inherent one where its bound
+/// does not hold: the choice is made where the derive stands, for generics by what their bounds say.
+pub struct Probe<T>(PhantomData<T>);
+
+impl<T: Trace> Probe<T> {
+    pub const SCAN: Scan = T::SCAN;
+}
+
+/// The other half of [`Probe`]: what is said of a type that says nothing.
+pub trait Unlisted {
+    const SCAN: Scan;
+}
+
+impl<T> Unlisted for Probe<T> {
+    const SCAN: Scan = if size_of::<T>() == 0 { Scan::Noscan } else { Scan::Ambiguous };
+}
+
+macro_rules! trace_as {
+    ($scan:expr; $($({$($generic:tt)*})? $ty:ty),* $(,)?) => {$(
+        // SAFETY: see the list in which this type stands.
+        unsafe impl $(<$($generic)*>)? Trace for $ty {
+            const SCAN: Scan = $scan;
+        }
+    )*};
+}
+
+// The closed list of what is never read: no safe code puts a pointer in here and gets it out again as a reference.
+trace_as! { Scan::Noscan;
+    (), bool, char, u8, u16, u32, u64, u128, usize, i8, i16, i32, i64, i128, isize, f32, f64,
+    AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, AtomicI8, AtomicI16, AtomicI32, AtomicI64, AtomicIsize,
+    NonZero<u8>, NonZero<u16>, NonZero<u32>, NonZero<u64>, NonZero<u128>, NonZero<usize>,
+    NonZero<i8>, NonZero<i16>, NonZero<i32>, NonZero<i64>, NonZero<i128>, NonZero<isize>,
+    {T: ?Sized} PhantomData<T>, PhantomPinned,
+}
+
+// Pointers of all kinds, and what owns them: each may point into our heap, a `&'static str` too (it may have been leaked).
+trace_as! { Scan::Ambiguous;
+    {T: ?Sized} &T, {T: ?Sized} &mut T, {T: ?Sized} *const T, {T: ?Sized} *mut T, {T: ?Sized} NonNull<T>, {T} AtomicPtr<T>,
+    {T: ?Sized} Box<T>, {T: ?Sized} Rc<T>, {T: ?Sized} Arc<T>, {T: ?Sized} rc::Weak<T>, {T: ?Sized} sync::Weak<T>,
+    String, {T} Vec<T>, {T} VecDeque<T>, {T} BinaryHeap<T>, {T} LinkedList<T>, {K, V} BTreeMap<K, V>, {T} BTreeSet<T>,
+    {T: ToOwned + ?Sized} Cow<'_, T>, {T} MaybeUninit<T>,
+}
+
+// Cells: what changes behind the collector's back is read again, unless there is nothing to read.
+trace_as! { T::SCAN.in_cell();
+    {T: Trace} UnsafeCell<T>, {T: Trace} Cell<T>, {T: Trace} RefCell<T>, {T: Trace} OnceCell<T>,
+}
+
+// Wrappers whose layout is that of what they hold.
+trace_as! { T::SCAN; {T: Trace} ManuallyDrop<T>, {T: Trace} Wrapping<T>, {T: Trace} Pin<T> }
+
+trace_as! { Scan::of_array(size_of::<T>(), N, T::SCAN); {T: Trace, const N: usize} [T; N] }
+
+trace_as! { Scan::of_fields(size_of::<Self>(), &[(offset_of!(Self, Some.0), T::SCAN)]); {T: Trace} Option<T> }
+
+trace_as! { Scan::of_fields(size_of::<Self>(), &[(offset_of!(Self, Ok.0), T::SCAN), (offset_of!(Self, Err.0), E::SCAN)]);
+    {T: Trace, E: Trace} Result<T, E>
+}
+
+macro_rules! trace_tuples {
+    ($($name:ident $index:tt),+) => {
+        // SAFETY: every field is listed at its offset.
+        unsafe impl<$($name: Trace),+> Trace for ($($name,)+) {
+            const SCAN: Scan = Scan::of_fields(size_of::<Self>(), &[$((offset_of!(Self, $index), $name::SCAN)),+]);
+        }
+        trace_as! { Scan::Noscan;
+            {Z, $($name),+} fn($($name),+) -> Z, {Z, $($name),+} unsafe fn($($name),+) -> Z,
+            {Z, $($name),+} extern "C" fn($($name),+) -> Z, {Z, $($name),+} unsafe extern "C" fn($($name),+) -> Z,
+        }
+    };
+}
+
+// Functions are in the image, never in the heap. Those that are generic over a lifetime (`fn(&T)`) match none of
+// these: the derive sees them by their form.
+trace_as! { Scan::Noscan; {Z} fn() -> Z, {Z} unsafe fn() -> Z, {Z} extern "C" fn() -> Z, {Z} unsafe extern "C" fn() -> Z }
+
+trace_tuples!(A 0);
+trace_tuples!(A 0, B 1);
+trace_tuples!(A 0, B 1, C 2);
+trace_tuples!(A 0, B 1, C 2, D 3);
+trace_tuples!(A 0, B 1, C 2, D 3, E 4);
+trace_tuples!(A 0, B 1, C 2, D 3, E 4, F 5);
+trace_tuples!(A 0, B 1, C 2, D 3, E 4, F 5, G 6);
+trace_tuples!(A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7);
+trace_tuples!(A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7, I 8);
+trace_tuples!(A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7, I 8, J 9);
+trace_tuples!(A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7, I 8, J 9, K 10);
+trace_tuples!(A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7, I 8, J 9, K 10, L 11);
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,124 @@
+//! Cache: one CPU's current span of every class, from which it allocates without a lock. Go: mcache.go.
+//!
+//! Its owner holds safepoints off from the call until the object is where the collector looks: neither an interrupt
+//! nor another CPU ever sees a cache half changed. Before a collection every cache is flushed.
+//!
+//! Unsafe here: `free`, whose caller promises that the object is dead, and zeroing slots just taken.
+#![allow(unsafe_code)]
+
+use super::{Heap, Kind, Shortage, Span, SpanClass};
+use crate::addr::Bytes;
+use core::ptr::NonNull;
+
+/// Of every class before its first refill. It has no slots, so allocating from it fails like from any full span.
+static EMPTY: Span = Span::empty();
+
+/// One entry per value of a byte, so that no class needs a bounds check.
+pub(crate) struct Cache {
+    current: [&'static Span; 256],
+}
+
+impl Cache {
+    pub(crate) const fn new() -> Cache {
+        Cache { current: [&EMPTY; 256] }
+    }
+
+    /// A slot of this class, its contents unspecified: for [`Kind::Noscan`]. `None`: refill, then again. About ten instructions.
+    #[inline(always)]
+    pub(crate) fn allocate(&mut self, class: SpanClass) -> Option<NonNull<u8>> {
+        let span = self.current[class.index() as usize];
+        slot_address(span, span.take_slot()?)
+    }
+
+    /// [`allocate`](Cache::allocate), and the whole slot is zero. For [`Kind::Ambiguous`]: a stale word would keep garbage alive.
+    #[inline(always)]
+    pub(crate) fn allocate_zeroed(&mut self, class: SpanClass) -> Option<NonNull<u8>> {
+        let object = self.allocate(class)?;
+        // SAFETY: the slot was just taken: all its bytes are the caller's, and slots are multiples of 8 at multiples of 8.
+        unsafe { zero(object, Bytes(class.slot_bytes())) };
+        Some(object)
+    }
+
+    /// [`allocate`](Cache::allocate) in a class of [`Kind::Precise`]; bit n of `mask` says that word n may hold a reference.
+    /// The caller initialises every such word before it lets safepoints in.
+    #[inline(always)]
+    pub(crate) fn allocate_precise(&mut self, class: SpanClass, mask: u64) -> Option<NonNull<u8>> {
+        assert!(class.kind() == Kind::Precise, "only precise spans have a map");
+        let span = self.current[class.index() as usize];
+        let slot = span.take_slot()?;
+        span.write_pointer_mask(class, slot, mask);
+        slot_address(span, slot)
+    }
+
+    /// Replaces the class's full span by one with free slots. Takes up to two locks.
+    ///
+    /// # Errors
+    /// As [`Heap::take_span`]; the cache is as before.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn refill(&mut self, heap: &Heap, class: SpanClass, even_past_trigger: bool) -> Result<(), Shortage> {
+        let fresh = heap.take_span(class, even_past_trigger)?;
+        let old = core::mem::replace(&mut self.current[class.index() as usize], fresh);
+        if !core::ptr::eq(old, &EMPTY) {
+            heap.put_span(old);
+        }
+        Ok(())
+    }
+
+    /// Makes the slot of a dead object free for the next allocation on this CPU, if its span is cached here. Otherwise does nothing: the next
+    /// sweep finds it. `class` is the one it was allocated in.
+    ///
+    /// # Safety
+    /// The object was allocated in this class from the heap that this cache refills from, is not used any more, and no
+    /// collection is marking or sweeping.
+    #[inline]
+    pub(crate) unsafe fn free(&mut self, class: SpanClass, object: NonNull<u8>) {
+        let span = self.current[class.index() as usize];
+        let offset = object.addr().get().wrapping_sub(span.base().0);
+        if offset < span.pages().bytes().0 {
+            span.release_slot(span.slot_at(offset));
+        }
+    }
+
+    /// Gives all spans back, for the collector to see the heap as it is, or because the CPU stops.
+    pub(crate) fn flush(&mut self, heap: &Heap) {
+        for entry in &mut self.current {
+            let span = core::mem::replace(entry, &EMPTY);
+            if !core::ptr::eq(span, &EMPTY) {
+                heap.put_span(span);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn slot_address(span: &Span, slot: u32) -> Option<NonNull<u8>> {
+    NonNull::new(core::ptr::with_exposed_provenance_mut(span.slot_base(slot).0))
+}
+
+/// Longer runs are zeroed by `rep stosq`, which takes too long to get going for shorter ones, on hardware as under QEMU.
+const PLAIN_LOOP: usize = 512;
+
+/// Zeroes whole words, the last one too if `bytes` ends inside it.
+///
+/// # Safety
+/// `start` is a multiple of 8, and the bytes up to the end of the last word are the caller's alone to write.
+#[inline]
+pub(crate) unsafe fn zero(start: NonNull<u8>, bytes: Bytes) {
+    let start = start.cast::<u64>();
+    let words = bytes.0.div_ceil(8);
+    if words > PLAIN_LOOP / 8 {
+        // SAFETY: the caller's promise.
+        return unsafe { start.write_bytes(0, words) };
+    }
+    // Volatile, or the compiler would recognise the loop and call memset after all. By pairs: most slots are multiples of 16.
+    // SAFETY: the caller's promise, for words below `words`.
+    let clear = |word| unsafe { start.add(word).write_volatile(0) };
+    for pair in 0..words / 2 {
+        clear(2 * pair);
+        clear(2 * pair + 1);
+    }
+    if !words.is_multiple_of(2) {
+        clear(words - 1);
+    }
+}

@@ -1,0 +1,122 @@
+//! FixedPool: records of one type at addresses that never change, off the heap. Go: mfixalloc.go.
+//!
+//! A record that was given back is reused for the same type and stays a valid `T` all the time, so a reference to it
+//! never dangles: at worst it is to a record that describes something else by now. That is why `T` changes through `&T`.
+//!
+//! Unsafe here: records are never dropped, never moved and never borrowed mutably once they are in the table.
+#![allow(unsafe_code)]
+
+use super::table::Table;
+use crate::platform::{OutOfFrames, Platform};
+use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+const NONE: u32 = u32::MAX;
+
+pub(crate) struct FixedPool<T> {
+    slots: Table<Slot<T>>,
+    /// The record last given back; each of these names the next.
+    free: u32,
+}
+
+/// Cache lines of their own: records are written by different CPUs.
+#[repr(C, align(64))]
+struct Slot<T> {
+    record: T,
+    next_free: AtomicU32,
+}
+
+impl<T: Sync + 'static> FixedPool<T> {
+    pub(crate) const fn new() -> FixedPool<T> {
+        FixedPool { slots: Table::new(), free: NONE }
+    }
+
+    /// Takes addresses for `capacity` records (below 2³²), once, before the first is taken. `false`: there are none.
+    pub(crate) fn reserve(&mut self, platform: &dyn Platform, capacity: usize) -> bool {
+        assert!(capacity < NONE as usize);
+        self.slots.reserve(platform, capacity)
+    }
+
+    /// A record for the caller alone: one that was given back, as its last user left it, or a new one from `make`.
+    /// O(1); frames are taken 64 KiB at a time.
+    pub(crate) fn take(
+        &mut self,
+        platform: &dyn Platform,
+        make: impl FnOnce() -> T,
+    ) -> Result<&'static T, OutOfFrames> {
+        if self.free != NONE {
+            let slot = &self.slots.entries()[self.free as usize];
+            self.free = slot.next_free.load(Relaxed);
+            return Ok(for_ever(&slot.record));
+        }
+        self.slots.make_room(platform, 1)?;
+        self.slots.push(Slot { record: make(), next_free: AtomicU32::new(NONE) });
+        Ok(self.slots.entries().last().map(|slot| for_ever(&slot.record)).expect("just pushed"))
+    }
+
+    /// Gives a taken record back; the caller no longer uses it as its own.
+    pub(crate) fn give_back(&mut self, record: &'static T) {
+        let index = self.index_of(record);
+        self.slots.entries()[index].next_free.store(self.free, Relaxed);
+        self.free = index as u32;
+    }
+
+    /// The number of a record of this pool, dense from 0, the same for as long as the system runs.
+    pub(crate) fn index_of(&self, record: &T) -> usize {
+        ((&raw const *record).addr() - self.slots.entry(0).0) / size_of::<Slot<T>>()
+    }
+
+    /// The record with this number, whether taken or given back, if it was ever made.
+    pub(crate) fn at(&self, index: usize) -> Option<&'static T> {
+        self.slots.entries().get(index).map(|slot| for_ever(&slot.record))
+    }
+
+    /// Every record made until now, taken or given back.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &'static T> + use<T> {
+        // SAFETY: as in `for_ever`, for all of them: `Table` never moves, and nothing here calls `entries_mut`.
+        let slots = unsafe { &*core::ptr::from_ref(self.slots.entries()) };
+        slots.iter().map(|slot: &'static Slot<T>| &slot.record)
+    }
+}
+
+fn for_ever<T>(record: &T) -> &'static T {
+    // SAFETY: called with records of a pool's table only, which keeps its entries in place and its memory committed for ever;
+    // this file never borrows them mutably.
+    unsafe { &*core::ptr::from_ref(record) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::heap::pretend::Pretend;
+    use core::sync::atomic::AtomicUsize;
+
+    #[test]
+    fn records_keep_their_address_and_number_and_are_reused_last_first() {
+        let platform = Pretend::new();
+        let mut pool = FixedPool::<AtomicUsize>::new();
+        assert!(pool.reserve(platform, 5000));
+        let taken: Vec<_> =
+            (0..5000).map(|number| pool.take(platform, || AtomicUsize::new(number)).expect("memory")).collect();
+        for (number, &record) in taken.iter().enumerate() {
+            assert_eq!((record.load(Relaxed), pool.index_of(record)), (number, number));
+            assert!(pool.at(number).is_some_and(|found| core::ptr::eq(found, record)));
+        }
+        pool.give_back(taken[7]);
+        pool.give_back(taken[4000]);
+        for expected in [4000, 7] {
+            let again = pool.take(platform, || unreachable!("two were given back")).expect("one was given back");
+            assert_eq!((again.load(Relaxed), pool.index_of(again)), (expected, expected));
+        }
+        assert_eq!(pool.all().count(), 5000);
+    }
+
+    #[test]
+    fn a_pool_without_frames_says_so_and_goes_on_when_there_are_some() {
+        let platform = Pretend::new();
+        let mut pool = FixedPool::<AtomicUsize>::new();
+        assert!(pool.reserve(platform, 5000));
+        platform.fail_commit_number(0);
+        assert!(pool.take(platform, AtomicUsize::default).is_err());
+        assert!(pool.take(platform, AtomicUsize::default).is_ok());
+    }
+}

@@ -1,0 +1,192 @@
+//! The heap. Go: malloc.go, mheap.go.
+//!
+//! Allocating a small object goes up a hierarchy of caches:
+//!
+//!  1. Round the size up to one of 67 slot sizes (`size_class`) and look at this CPU's current span of that class ([`Cache`]). Its
+//!     window shows the free slots of a neighbourhood as the set bits of one word (`window`): clear the lowest, done.
+//!     No lock, about ten instructions.
+//!  2. The word is 0: move the window to the next word with a free slot. Still no lock.
+//!  3. The span is full: give it to the class's [`Central`] list and take one with free slots from there. One lock.
+//!  4. There is none: take a run of free 8 KiB pages (`pages`, `page_bits`) and make a span of it (`page_heap`). The heap's
+//!     lock.
+//!  5. There is no such run: commit more of the reserved addresses (`arena`), in chunks of 4 MiB. The platform's frames.
+//!  6. There are none: [`Shortage::Exhausted`]. The caller may collect and try again; the heap never calls the collector.
+//!
+//! An object above 32 KiB has a span of its own and starts at step 4. Steps 3 and 4 say [`Shortage::Trigger`] instead when as much has
+//! been allocated as the pacer allows before the next collection.
+//!
+//! Freeing goes the other way:
+//!
+//!  1. The collector asks of any word which object it points into ([`Heap::find`]): one table says which span has the page,
+//!     one multiplication which slot. It marks the slot in the span's record ([`Span::mark`]).
+//!  2. The sweep makes the marks the allocation bits: unmarked slots are free. A span with none marked gives its pages back (`sweep`).
+//!  3. Who knows that an object is dead can free its slot at once, if the span is still this CPU's ([`Cache::free`]).
+//!
+//! Fresh memory and freed slots are dirty. A noscan object stays so; a precise one has its map written before it can
+//! be seen, and its owner writes the words that the map names; an ambiguous slot is zeroed, all of it.
+//!
+//! Invariants. Every page is free or in exactly one span, and the span's bits describe exactly its slots ([`Heap::check`]). A cached
+//! span belongs to one CPU. Records about memory come from a [`FixedPool`] or a `Table`, never from the heap they describe. Locks:
+//! the page heap's, then a class's; no function returns with either, and callers hold safepoints off around all of them.
+//!
+//! Simple for now, behind interfaces that stay: first fit instead of a radix tree of summaries, no page cache per CPU, one sweep for
+//! all spans, no memory given back to the platform.
+
+mod arena;
+mod cache;
+mod central;
+mod check;
+mod fixed_pool;
+mod large;
+mod page_bits;
+mod page_heap;
+mod pages;
+mod pointer_map;
+mod size_class;
+mod span;
+mod sweep;
+mod table;
+mod window;
+
+#[cfg(test)]
+pub(crate) mod pretend;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use cache::{Cache, zero};
+pub(crate) use check::Broken;
+pub(crate) use fixed_pool::FixedPool;
+pub(crate) use size_class::{Kind, LARGEST_PRECISE, LARGEST_SMALL, SpanClass};
+pub(crate) use span::{Object, Span, State};
+pub(crate) use sweep::Swept;
+
+use crate::addr::{Bytes, Pages};
+use crate::platform::{OutOfFrames, Platform};
+use arena::SpanMap;
+use central::Central;
+use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use page_heap::PageHeap;
+use spin::{Mutex, Once};
+
+/// Why there is no object yet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Shortage {
+    /// As much as the pacer allows has been allocated: collect first.
+    Trigger,
+    /// The platform has not enough memory, only `left`.
+    Exhausted { left: Bytes },
+}
+
+impl From<OutOfFrames> for Shortage {
+    fn from(out: OutOfFrames) -> Shortage {
+        Shortage::Exhausted { left: out.left }
+    }
+}
+
+pub(crate) struct Heap {
+    map: SpanMap,
+    live: AtomicUsize,
+    trigger: AtomicUsize,
+    platform: Once<&'static dyn Platform>,
+    page_heap: Mutex<PageHeap>,
+    centrals: [Central; SpanClass::COUNT],
+}
+
+impl Heap {
+    /// A heap that owns nothing: [`find`](Heap::find) finds nothing, and to allocate is a bug until [`init`](Heap::init).
+    pub(crate) const fn new() -> Heap {
+        Heap {
+            map: SpanMap::new(),
+            live: AtomicUsize::new(0),
+            trigger: AtomicUsize::new(usize::MAX),
+            platform: Once::new(),
+            page_heap: Mutex::new(PageHeap::new()),
+            centrals: [const { Central::new() }; SpanClass::COUNT],
+        }
+    }
+
+    /// Reserves the heap's addresses, once. No memory is taken before the first object.
+    ///
+    /// # Errors
+    /// The address plan has no room.
+    pub(crate) fn init(&self, platform: &'static dyn Platform) -> Result<(), Shortage> {
+        self.platform.call_once(|| platform);
+        if self.page_heap.lock().reserve(platform, &self.map) {
+            return Ok(());
+        }
+        Err(Shortage::Exhausted { left: platform.free_memory() })
+    }
+
+    /// The slot that a word points into, be it at its base or inside. Any word at all may be asked. The slot may be free: before an ambiguous
+    /// word keeps anything alive, ask [`Object::is_allocated`].
+    ///
+    /// O(1), no lock: the collector asks for every word it reads.
+    #[inline(always)]
+    pub(crate) fn find(&self, word: usize) -> Option<Object> {
+        self.map.find(word)
+    }
+
+    /// What has been allocated and not yet found dead, Go's `heapLive`. The free slots of a cached span count as allocated.
+    pub(crate) fn live(&self) -> Bytes {
+        Bytes(self.live.load(Relaxed))
+    }
+
+    /// At how many [`live`](Heap::live) bytes allocations ask for a collection; `usize::MAX`, as at first: never.
+    pub(crate) fn trigger(&self) -> Bytes {
+        Bytes(self.trigger.load(Relaxed))
+    }
+
+    pub(crate) fn set_trigger(&self, trigger: Bytes) {
+        self.trigger.store(trigger.0, Relaxed);
+    }
+
+    /// The memory that the heap has from the platform for objects.
+    pub(crate) fn committed(&self) -> Bytes {
+        self.map.length()
+    }
+
+    /// How much of it is in spans.
+    pub(crate) fn pages_in_use(&self) -> Pages {
+        self.page_heap.lock().in_use
+    }
+
+    /// The spans in use, each at the time when it is reached. No lock is held meanwhile.
+    pub(crate) fn spans(&self) -> impl Iterator<Item = &'static Span> + use<> {
+        self.page_heap.lock().spans.all().filter(|span| span.state() != State::Free)
+    }
+
+    /// A span of this class with free slots, now the caller's alone to allocate from.
+    ///
+    /// # Errors
+    /// [`Shortage::Trigger`], unless the caller means to go on `even_past_trigger`; [`Shortage::Exhausted`] if no memory is left.
+    fn take_span(&self, class: SpanClass, even_past_trigger: bool) -> Result<&'static Span, Shortage> {
+        self.may_allocate(even_past_trigger)?;
+        let span = match self.central(class).take_partial() {
+            Some(span) => span,
+            None => self.page_heap.lock().allocate(self.platform(), &self.map, class, class.pages(), Pages(1))?,
+        };
+        self.live.fetch_add(span.free_slots() * span.slot_bytes().0, Relaxed);
+        span.set_state(State::Cached);
+        span.begin_allocating();
+        Ok(span)
+    }
+
+    /// Takes back a span that `take_span` gave.
+    fn put_span(&self, span: &'static Span) {
+        span.end_allocating();
+        self.live.fetch_sub(span.free_slots() * span.slot_bytes().0, Relaxed);
+        self.central(span.class()).put(span);
+    }
+
+    fn may_allocate(&self, even_past_trigger: bool) -> Result<(), Shortage> {
+        if !even_past_trigger && self.live() >= self.trigger() { Err(Shortage::Trigger) } else { Ok(()) }
+    }
+
+    fn central(&self, class: SpanClass) -> &Central {
+        &self.centrals[class.index() as usize]
+    }
+
+    fn platform(&self) -> &'static dyn Platform {
+        *self.platform.get().expect("the heap is initialised before it is used")
+    }
+}

@@ -1,0 +1,82 @@
+//! The page heap: makes spans of free pages and free pages of spans, and takes memory from the platform when there are none.
+//! Everything here is under one lock. Go: allocSpan, freeSpan and grow in mheap.go.
+
+use super::arena::{ARENA, Arenas, CHUNK, SpanMap};
+use super::fixed_pool::FixedPool;
+use super::pages::PageAllocator;
+use super::size_class::SpanClass;
+use super::span::{Span, State};
+use crate::addr::{Bytes, PAGE, Pages};
+use crate::platform::{OutOfFrames, Platform};
+
+pub(super) struct PageHeap {
+    pub(super) arenas: Arenas,
+    pub(super) pages: PageAllocator,
+    pub(super) spans: FixedPool<Span>,
+    pub(super) in_use: Pages,
+}
+
+impl PageHeap {
+    pub(super) const fn new() -> PageHeap {
+        PageHeap { arenas: Arenas::new(), pages: PageAllocator::new(), spans: FixedPool::new(), in_use: Pages(0) }
+    }
+
+    /// Takes addresses for the heap and all its records. `false`: the address plan has no room for them.
+    pub(super) fn reserve(&mut self, platform: &dyn Platform, map: &SpanMap) -> bool {
+        self.arenas.reserve(platform, map).is_some_and(|heap| {
+            // A span has at least a page.
+            self.pages.reserve(platform, heap.0 / CHUNK.0) && self.spans.reserve(platform, heap.0 / PAGE.0)
+        })
+    }
+
+    /// A span of so many pages, its base a multiple of `align` pages, contents unspecified. It is in nobody's list yet, but
+    /// already found by address. On failure nothing has changed, but that the heap may have grown.
+    pub(super) fn allocate(
+        &mut self,
+        platform: &dyn Platform,
+        map: &SpanMap,
+        class: SpanClass,
+        pages: Pages,
+        align: Pages,
+    ) -> Result<&'static Span, OutOfFrames> {
+        // The heap starts at a multiple of an arena, no more is known of its pages' addresses.
+        if align.bytes() > ARENA {
+            return Err(OutOfFrames { left: platform.free_memory() });
+        }
+        let span = self.spans.take(platform, Span::empty)?;
+        let mut first = self.pages.take(pages.0, align.0);
+        if first.is_none() {
+            if let Err(out) = self.grow(platform, map, pages, align) {
+                self.spans.give_back(span);
+                return Err(out);
+            }
+            first = self.pages.take(pages.0, align.0);
+        }
+        let first = first.expect("the heap has just grown by enough");
+        span.open(class, self.arenas.page(first), pages);
+        self.arenas.set_owner(span);
+        self.in_use.0 += pages.0;
+        Ok(span)
+    }
+
+    /// Gives back the pages of a span that is in no list and no cache, and its record.
+    pub(super) fn free(&mut self, span: &'static Span) {
+        self.arenas.clear_owner(span);
+        self.pages.give_back(self.arenas.page_number(span.base()), span.pages().0);
+        self.in_use.0 -= span.pages().0;
+        span.set_state(State::Free);
+        self.spans.give_back(span);
+    }
+
+    fn grow(&mut self, platform: &dyn Platform, map: &SpanMap, pages: Pages, align: Pages) -> Result<(), OutOfFrames> {
+        let chunks = self.pages.missing_chunks(pages.0, align.0);
+        self.pages.make_room(platform, chunks)?;
+        self.arenas.grow(platform, map, chunks)?;
+        self.pages.add(chunks);
+        Ok(())
+    }
+
+    pub(super) fn committed(&self) -> Bytes {
+        Pages(self.pages.end()).bytes()
+    }
+}

@@ -1,0 +1,168 @@
+//! Pretend: a platform for host tests. Its memory is the test process's own and dirty; commits are checked and can be made
+//! to fail.
+//!
+//! Unsafe here: taking blocks from std's allocator and filling them.
+#![allow(unsafe_code)]
+
+use crate::addr::Address;
+use crate::addr::{Bytes, MIB, Range};
+use crate::platform::{OutOfFrames, Platform, Stream};
+use std::alloc::Layout;
+use std::sync::Mutex;
+
+/// No larger block can be reserved: two arenas and a bit of records.
+const ROOM: usize = 128 * MIB;
+
+#[derive(Default)]
+pub(crate) struct Pretend {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    reserved: Vec<Range>,
+    committed: Vec<Range>,
+    commits: usize,
+    /// The commit with this number fails.
+    fails: Option<usize>,
+}
+
+impl Pretend {
+    pub(crate) fn new() -> &'static Pretend {
+        Box::leak(Box::default())
+    }
+
+    /// Lets the commit after `next` further ones fail.
+    pub(crate) fn fail_commit_number(&self, next: usize) {
+        let mut state = self.state();
+        state.fails = Some(state.commits + next);
+    }
+
+    /// Whether a failure that was asked for is still to come.
+    pub(crate) fn is_going_to_fail(&self) -> bool {
+        let state = self.state();
+        state.fails.is_some_and(|number| number >= state.commits)
+    }
+
+    pub(crate) fn committed(&self) -> usize {
+        self.state().committed.iter().map(|range| range.bytes().0).sum()
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().expect("no test panics inside")
+    }
+}
+
+impl Platform for Pretend {
+    fn reserve(&self, bytes: Bytes, align: usize) -> Option<Range> {
+        if bytes.0 > ROOM {
+            return None;
+        }
+        let layout =
+            Layout::from_size_align(bytes.0, align).expect("the size is not zero and the alignment a power of two");
+        // SAFETY: the layout is not empty.
+        let block = unsafe { std::alloc::alloc(layout) };
+        let range = Range::new(Address(block.expose_provenance()), bytes);
+        self.state().reserved.push(range);
+        Some(range)
+    }
+
+    fn commit(&self, range: Range) -> Result<(), OutOfFrames> {
+        let mut state = self.state();
+        assert!(range.start.is_aligned(4096) && range.end.is_aligned(4096) && range.start < range.end);
+        assert!(
+            state.reserved.iter().any(|r| r.start <= range.start && range.end <= r.end),
+            "{range:?} is not reserved"
+        );
+        assert!(
+            state.committed.iter().all(|r| r.end <= range.start || range.end <= r.start),
+            "{range:?} is committed in part already"
+        );
+        state.commits += 1;
+        if state.fails == Some(state.commits - 1) {
+            return Err(OutOfFrames { left: Bytes(range.bytes().0 - 4096) });
+        }
+        state.committed.push(range);
+        // Each frame is dirty at both its ends; filling all of it would make the tests slow.
+        for frame in (range.start.0..range.end.0).step_by(4096) {
+            let frame = core::ptr::with_exposed_provenance_mut::<u8>(frame);
+            // SAFETY: inside a block of ours (asserted above), and nobody uses it before it is committed.
+            unsafe { frame.write_bytes(0xa5, 512) };
+            // SAFETY: as above.
+            unsafe { frame.add(4096 - 512).write_bytes(0x5a, 512) };
+        }
+        Ok(())
+    }
+
+    fn decommit(&self, _: Range) {
+        unreachable!("the heap gives no frames back")
+    }
+
+    fn grow_in_fault(&self, _: Range) -> Result<(), OutOfFrames> {
+        unreachable!()
+    }
+
+    fn free_memory(&self) -> Bytes {
+        Bytes(0)
+    }
+
+    fn static_roots(&self) -> &[Range] {
+        &[]
+    }
+
+    fn cpu_count(&self) -> usize {
+        1
+    }
+
+    fn interrupt_others(&self) {}
+
+    fn halt(&self) {
+        unreachable!()
+    }
+
+    fn set_interrupts(&self, _: bool) -> bool {
+        unreachable!()
+    }
+
+    fn now(&self) -> u64 {
+        0
+    }
+
+    fn set_timer(&self, _: u64) {}
+
+    fn write(&self, _: Stream, _: &[u8]) {}
+
+    fn write_backtrace(&self, _: usize, _: usize) {}
+
+    fn exit(&self, status: u8) -> ! {
+        panic!("exit {status}")
+    }
+}
+
+/// Random numbers for a test, from a new seed each time, which a failing test shows.
+pub(crate) struct Random(u64);
+
+impl Random {
+    /// The seed is the clock's, or `SEED` of the environment.
+    pub(crate) fn new() -> Random {
+        let clock = || std::time::UNIX_EPOCH.elapsed().map_or(1, |since| since.as_nanos() as u64 | 1);
+        let seed = std::env::var("SEED").ok().and_then(|text| text.parse().ok()).unwrap_or_else(clock);
+        println!("SEED={seed}");
+        Random(seed)
+    }
+
+    /// A number below `bound`.
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
+        // Xorshift (Marsaglia 2003), the low bits being the weak ones.
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 16) as usize % bound
+    }
+
+    pub(crate) fn shuffle<T>(&mut self, items: &mut [T]) {
+        for last in (1..items.len()).rev() {
+            items.swap(last, self.below(last + 1));
+        }
+    }
+}

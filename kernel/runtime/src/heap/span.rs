@@ -1,0 +1,340 @@
+//! Span: a run of pages cut into slots of one size, or holding one large object; and Object, a slot that an address led to.
+//! Go: mspan in mheap.go, mbitmap.go.
+//!
+//! ```text
+//! base                                                                          base + pages
+//!  | slot 0 | slot 1 | slot 2 | …            | slot n-1 | left over | pointer map (precise) |
+//!  bits[0].allocated = …0101    bits[0].marked = …0001
+//! ```
+//!
+//! Records come from a [`FixedPool`](super::FixedPool) and never go away, so a stale reference reads numbers that are old or belong
+//! to the record's next use, never freed memory. That is why every field is an atomic; all are plain loads and stores on
+//! x86. Who may write them: the geometry, who holds the page heap's lock while the span is in no table; the allocation bits, the
+//! CPU that has the span in its cache, or the sweep; the marks, the collector.
+
+use super::size_class::{Kind, MOST_SLOTS, SpanClass};
+use crate::addr::{Address, Bytes, Pages};
+use core::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
+
+/// Where a span is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub(crate) enum State {
+    /// Nowhere: the record is in its pool.
+    Free,
+    /// In one CPU's cache, which alone allocates from it.
+    Cached,
+    /// In one of its class's central lists.
+    Central,
+    /// It holds one large object.
+    Large,
+}
+
+/// Bits of 64 neighbouring slots, side by side so that looking at both touches one cache line. Bits past the last slot are
+/// set in `allocated` and clear in `marked`.
+pub(super) struct Bits {
+    pub(super) allocated: AtomicU64,
+    pub(super) marked: AtomicU64,
+}
+
+#[repr(C)]
+pub(crate) struct Span {
+    // The allocation window, see `window.rs`.
+    pub(super) window: AtomicU64,
+    pub(super) window_start: AtomicU32,
+    slots: AtomicU32,
+    slot_bytes: AtomicUsize,
+    base: AtomicUsize,
+    reciprocal: AtomicU32,
+    pages: AtomicU32,
+    /// The next span of the central list.
+    pub(super) next: AtomicPtr<Span>,
+    class: AtomicU8,
+    state: AtomicU8,
+    pub(super) bits: [Bits; MOST_SLOTS / 64],
+}
+
+/// What a sweep found in one span.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct SweptSlots {
+    pub(crate) live: usize,
+    pub(crate) freed: usize,
+}
+
+impl Span {
+    /// A span without slots. In a cache it stands for "none yet", which spares every allocation a comparison.
+    pub(crate) const fn empty() -> Span {
+        Span {
+            window: AtomicU64::new(0),
+            window_start: AtomicU32::new(MOST_SLOTS as u32),
+            slots: AtomicU32::new(0),
+            slot_bytes: AtomicUsize::new(0),
+            base: AtomicUsize::new(0),
+            reciprocal: AtomicU32::new(0),
+            pages: AtomicU32::new(0),
+            next: AtomicPtr::new(core::ptr::null_mut()),
+            class: AtomicU8::new(0),
+            state: AtomicU8::new(State::Free as u8),
+            bits: [const { Bits { allocated: AtomicU64::new(u64::MAX), marked: AtomicU64::new(0) } }; MOST_SLOTS / 64],
+        }
+    }
+
+    /// Makes a record from the pool the span of these pages, all slots free, or the one slot of a large object allocated.
+    pub(super) fn open(&self, class: SpanClass, base: Address, pages: Pages) {
+        let slot_bytes = if class.is_large() { pages.bytes().0 } else { class.slot_bytes() };
+        self.base.store(base.0, Relaxed);
+        self.pages.store(u32::try_from(pages.0).expect("the heap has fewer than 2^32 pages"), Relaxed);
+        self.slots.store(class.slots() as u32, Relaxed);
+        self.slot_bytes.store(slot_bytes, Relaxed);
+        self.reciprocal.store(class.reciprocal(), Relaxed);
+        self.class.store(class.index(), Relaxed);
+        for (word, bits) in self.words().iter().enumerate() {
+            bits.allocated.store(if class.is_large() { u64::MAX } else { self.beyond(word) }, Relaxed);
+            bits.marked.store(0, Relaxed);
+        }
+    }
+
+    pub(super) fn set_state(&self, state: State) {
+        self.state.store(state as u8, Relaxed);
+    }
+
+    pub(crate) fn state(&self) -> State {
+        match self.state.load(Relaxed) {
+            0 => State::Free,
+            1 => State::Cached,
+            2 => State::Central,
+            _ => State::Large,
+        }
+    }
+
+    pub(crate) fn class(&self) -> SpanClass {
+        SpanClass::from_index(self.class.load(Relaxed))
+    }
+
+    #[inline(always)]
+    pub(crate) fn kind(&self) -> Kind {
+        self.class().kind()
+    }
+
+    pub(crate) fn is_large(&self) -> bool {
+        self.class().is_large()
+    }
+
+    #[inline(always)]
+    pub(crate) fn base(&self) -> Address {
+        Address(self.base.load(Relaxed))
+    }
+
+    pub(crate) fn pages(&self) -> Pages {
+        Pages(self.pages.load(Relaxed) as usize)
+    }
+
+    #[inline(always)]
+    pub(crate) fn slots(&self) -> u32 {
+        self.slots.load(Relaxed)
+    }
+
+    /// A large object's slot is its whole span.
+    #[inline(always)]
+    pub(crate) fn slot_bytes(&self) -> Bytes {
+        Bytes(self.slot_bytes.load(Relaxed))
+    }
+
+    #[inline(always)]
+    pub(crate) fn slot_base(&self, slot: u32) -> Address {
+        Address(self.base().0.wrapping_add((slot as usize).wrapping_mul(self.slot_bytes().0)))
+    }
+
+    /// The slot with the byte at `offset` from the span's base, an offset below the span's length. What is left over after the last slot
+    /// gives numbers of [`slots`](Span::slots) and above.
+    #[inline(always)]
+    pub(super) fn slot_at(&self, offset: usize) -> u32 {
+        // No product is too large: small spans are shorter than 2^17 bytes, and the reciprocal of a large one is 0.
+        (offset.wrapping_mul(self.reciprocal.load(Relaxed) as usize) >> 32) as u32
+    }
+
+    /// The object whose slot has this address, which is inside the span.
+    #[inline(always)]
+    pub(super) fn object_at(&'static self, address: usize) -> Option<Object> {
+        let base = self.base().0;
+        let slot = self.slot_at(address.wrapping_sub(base));
+        if slot >= self.slots() {
+            return None;
+        }
+        let base = base.wrapping_add((slot as usize).wrapping_mul(self.slot_bytes().0));
+        Some(Object { span: self, slot, base: Address(base) })
+    }
+
+    /// Marks a slot; true if it was not marked. Any number of CPUs may mark at once.
+    #[inline(always)]
+    pub(crate) fn mark(&self, slot: u32) -> bool {
+        let (bits, bit) = self.bit(slot);
+        // Most references lead to objects marked already: a load is cheaper than a locked instruction.
+        bits.marked.load(Relaxed) & bit == 0 && bits.marked.fetch_or(bit, Relaxed) & bit == 0
+    }
+
+    /// [`mark`](Span::mark) for a world that has stopped and a single CPU that marks.
+    #[inline(always)]
+    pub(crate) fn mark_stopped(&self, slot: u32) -> bool {
+        let (bits, bit) = self.bit(slot);
+        let marked = bits.marked.load(Relaxed);
+        if marked & bit != 0 {
+            return false;
+        }
+        bits.marked.store(marked | bit, Relaxed);
+        true
+    }
+
+    #[inline(always)]
+    pub(crate) fn is_marked(&self, slot: u32) -> bool {
+        let (bits, bit) = self.bit(slot);
+        bits.marked.load(Relaxed) & bit != 0
+    }
+
+    /// The marked objects at the time when each is reached.
+    pub(crate) fn marked(&'static self) -> impl Iterator<Item = Object> {
+        self.objects().filter(|object| object.is_marked())
+    }
+
+    pub(crate) fn allocated(&'static self) -> impl Iterator<Item = Object> {
+        self.objects().filter(|object| object.is_allocated())
+    }
+
+    fn objects(&'static self) -> impl Iterator<Item = Object> {
+        (0..self.slots()).map(move |slot| Object { span: self, slot, base: self.slot_base(slot) })
+    }
+
+    pub(super) fn clear_marks(&self) {
+        self.words().iter().for_each(|bits| bits.marked.store(0, Relaxed));
+    }
+
+    /// What is not marked is free, and the marks are cleared for the next cycle. The span is in no cache.
+    pub(super) fn sweep(&self) -> SweptSlots {
+        let mut swept = SweptSlots { live: 0, freed: 0 };
+        for (word, bits) in self.words().iter().enumerate() {
+            let live = bits.marked.load(Relaxed);
+            let dead = bits.allocated.load(Relaxed) & !live & !self.beyond(word);
+            swept.live += live.count_ones() as usize;
+            swept.freed += dead.count_ones() as usize;
+            bits.allocated.store(live | self.beyond(word), Relaxed);
+            bits.marked.store(0, Relaxed);
+        }
+        swept
+    }
+
+    /// The words of bits that belong to a slot.
+    pub(super) fn words(&self) -> &[Bits] {
+        &self.bits[..self.slots().div_ceil(64) as usize]
+    }
+
+    /// The bits of word `word` that are past the last slot.
+    pub(super) fn beyond(&self, word: usize) -> u64 {
+        let slots = (self.slots() as usize).saturating_sub(word * 64);
+        u64::MAX.checked_shl(slots as u32).unwrap_or(0)
+    }
+
+    #[inline(always)]
+    pub(super) fn bit(&self, slot: u32) -> (&Bits, u64) {
+        // The remainder spares a bounds check, and costs nothing: it is part of the scaling.
+        (&self.bits[slot as usize / 64 % (MOST_SLOTS / 64)], 1 << (slot % 64))
+    }
+}
+
+/// A slot of a span in use. Whether an object is in it is another question: see [`is_allocated`](Object::is_allocated).
+#[derive(Clone, Copy)]
+pub(crate) struct Object {
+    pub(crate) span: &'static Span,
+    pub(crate) slot: u32,
+    pub(crate) base: Address,
+}
+
+impl Object {
+    #[inline(always)]
+    pub(crate) fn bytes(self) -> Bytes {
+        self.span.slot_bytes()
+    }
+
+    #[inline(always)]
+    pub(crate) fn is_allocated(self) -> bool {
+        self.span.is_allocated(self.slot)
+    }
+
+    #[inline(always)]
+    pub(crate) fn mark(self) -> bool {
+        self.span.mark(self.slot)
+    }
+
+    #[inline(always)]
+    pub(crate) fn mark_stopped(self) -> bool {
+        self.span.mark_stopped(self.slot)
+    }
+
+    #[inline(always)]
+    pub(crate) fn is_marked(self) -> bool {
+        self.span.is_marked(self.slot)
+    }
+
+    /// Of an object in a precise span: bit n is set if word n may hold a reference.
+    #[inline(always)]
+    pub(crate) fn pointer_mask(self) -> u64 {
+        self.span.pointer_mask(self.slot)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(bytes: usize, kind: Kind) -> &'static Span {
+        let class = SpanClass::for_request(bytes, 8, kind).expect("small");
+        let span: &Span = Box::leak(Box::new(Span::empty()));
+        span.open(class, Address(0x4000_0000), class.pages());
+        span
+    }
+
+    #[test]
+    fn every_address_in_a_span_is_in_its_slot_or_in_none() {
+        for bytes in (8..=32_760).step_by(8) {
+            let span = open(bytes, Kind::Ambiguous);
+            let size = span.slot_bytes().0;
+            for offset in 0..span.pages().bytes().0 {
+                let found = span.object_at(span.base().0 + offset);
+                let expected = offset / size;
+                assert_eq!(
+                    found.map(|object| object.slot as usize),
+                    (expected < span.slots() as usize).then_some(expected)
+                );
+                assert!(found.is_none_or(|object| object.base.0 == span.base().0 + expected * size));
+                if bytes > 512 && offset % size == 8 {
+                    break;
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_slot_is_newly_marked_once_and_only_it() {
+        let span = open(8, Kind::Noscan);
+        for slot in [0, 1, 63, 64, 511, 1023] {
+            assert!(!span.is_marked(slot));
+            assert!(if slot % 2 == 0 { span.mark(slot) } else { span.mark_stopped(slot) });
+            assert!(!span.mark(slot) && !span.mark_stopped(slot) && span.is_marked(slot));
+        }
+        assert!(span.marked().map(|object| object.slot).eq([0, 1, 63, 64, 511, 1023]));
+        span.clear_marks();
+        assert_eq!(span.marked().count(), 0);
+    }
+
+    #[test]
+    fn a_sweep_turns_marks_into_allocation_bits() {
+        let span = open(48, Kind::Noscan);
+        assert_eq!(span.slots(), 170);
+        span.begin_allocating();
+        (0..100).for_each(|slot| assert_eq!(span.take_slot(), Some(slot)));
+        span.end_allocating();
+        [3, 77, 99].into_iter().for_each(|slot| assert!(span.mark_stopped(slot)));
+        assert_eq!(span.sweep(), SweptSlots { live: 3, freed: 97 });
+        assert!(span.allocated().map(|object| object.slot).eq([3, 77, 99]));
+        assert_eq!(span.sweep(), SweptSlots { live: 0, freed: 3 });
+    }
+}

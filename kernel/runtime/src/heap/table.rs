@@ -1,0 +1,116 @@
+//! Table: an array that grows in a reserved range and never moves. The runtime's records about memory are kept in such,
+//! off the heap that they describe. Go: persistentalloc in malloc.go, the reserved summary levels in mpagealloc.go.
+//!
+//! Unsafe here: entries below `length` are initialised and nobody but the table hands them out.
+#![allow(unsafe_code)]
+
+use crate::addr::{Address, Bytes, KIB, Range};
+use crate::platform::{OutOfFrames, Platform};
+use core::marker::PhantomData;
+
+/// Frames are taken so many bytes at a time.
+const STEP: Bytes = Bytes(64 * KIB);
+
+pub(crate) struct Table<T> {
+    range: Range,
+    committed: Address,
+    length: usize,
+    entries: PhantomData<T>,
+}
+
+impl<T: 'static> Table<T> {
+    pub(crate) const fn new() -> Table<T> {
+        Table { range: Range::EMPTY, committed: Address(0), length: 0, entries: PhantomData }
+    }
+
+    /// Takes addresses for `capacity` entries, once, before the first entry. Takes no memory. `false`: there are none.
+    pub(crate) fn reserve(&mut self, platform: &dyn Platform, capacity: usize) -> bool {
+        const { assert!(align_of::<T>() <= STEP.0 && size_of::<T>() > 0) };
+        let bytes = Bytes((capacity * size_of::<T>()).next_multiple_of(STEP.0));
+        match platform.reserve(bytes, STEP.0) {
+            Some(range) => {
+                self.range = range;
+                self.committed = range.start;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Sees to it that `more` entries can be pushed. On failure nothing has changed.
+    pub(crate) fn make_room(&mut self, platform: &dyn Platform, more: usize) -> Result<(), OutOfFrames> {
+        let end = self.entry(self.length + more).align_up(STEP.0);
+        if end <= self.committed {
+            return Ok(());
+        }
+        if end > self.range.end {
+            return Err(OutOfFrames { left: platform.free_memory() });
+        }
+        platform.commit(Range { start: self.committed, end })?;
+        self.committed = end;
+        Ok(())
+    }
+
+    /// Adds an entry, for which there is room, and returns its address, valid for ever.
+    pub(crate) fn push(&mut self, value: T) -> Address {
+        let at = self.entry(self.length);
+        assert!(self.entry(self.length + 1) <= self.committed, "make_room comes before push");
+        // SAFETY: the entry's bytes are committed (just asserted), aligned (the range is, to STEP), and not yet in use.
+        unsafe { core::ptr::with_exposed_provenance_mut::<T>(at.0).write(value) };
+        self.length += 1;
+        at
+    }
+
+    /// Where entry `index` is or will be.
+    pub(crate) fn entry(&self, index: usize) -> Address {
+        self.range.start.plus(Bytes(index * size_of::<T>()))
+    }
+
+    pub(crate) fn entries(&self) -> &[T] {
+        if self.length == 0 {
+            return &[];
+        }
+        // SAFETY: `length` entries from the start were written by `push`; `&self` keeps `entries_mut` away.
+        unsafe { core::slice::from_raw_parts(core::ptr::with_exposed_provenance(self.range.start.0), self.length) }
+    }
+
+    pub(crate) fn entries_mut(&mut self) -> &mut [T] {
+        if self.length == 0 {
+            return &mut [];
+        }
+        // SAFETY: as in `entries`; `&mut self` keeps every other reference from the table away.
+        unsafe {
+            core::slice::from_raw_parts_mut(core::ptr::with_exposed_provenance_mut(self.range.start.0), self.length)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::heap::pretend::Pretend;
+
+    #[test]
+    fn entries_stay_where_they_are_while_the_table_grows() {
+        let platform = Pretend::new();
+        let mut table = Table::new();
+        assert!(table.reserve(platform, 100_000));
+        for number in 0..100_000_u64 {
+            table.make_room(platform, 1).expect("memory");
+            assert_eq!(table.push(number), table.entry(number as usize));
+        }
+        assert!(table.entries().iter().copied().eq(0..100_000));
+        assert_eq!(platform.committed(), 800_000_usize.next_multiple_of(STEP.0));
+    }
+
+    #[test]
+    fn a_full_table_says_so_and_stays_as_it_was() {
+        let platform = Pretend::new();
+        let mut table = Table::new();
+        assert!(table.reserve(platform, 8192));
+        table.make_room(platform, 8192).expect("memory");
+        (0..8192_u64).for_each(|number| _ = table.push(number));
+        assert!(table.make_room(platform, 1).is_err());
+        assert_eq!(table.entries().len(), 8192);
+    }
+}

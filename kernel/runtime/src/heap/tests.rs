@@ -1,0 +1,319 @@
+//! The heap as a whole, on a pretended platform.
+//!
+//! Unsafe here: writing to the objects allocated and freeing them by hand.
+#![allow(unsafe_code)]
+
+use super::pretend::{Pretend, Random};
+use super::*;
+use crate::addr::{Address, KIB, MIB, PAGE};
+use core::ptr::NonNull;
+use std::collections::BTreeMap;
+
+fn heap() -> (&'static Heap, &'static Pretend) {
+    let heap = Box::leak(Box::new(Heap::new()));
+    let platform = Pretend::new();
+    heap.init(platform).expect("there is room for two arenas");
+    (heap, platform)
+}
+
+fn class(bytes: usize, kind: Kind) -> SpanClass {
+    SpanClass::for_request(bytes, 8, kind).expect("small")
+}
+
+fn allocate(heap: &Heap, cache: &mut Cache, class: SpanClass) -> Result<usize, Shortage> {
+    allocate_by(Cache::allocate, heap, cache, class)
+}
+
+fn allocate_by(
+    how: impl Fn(&mut Cache, SpanClass) -> Option<NonNull<u8>>,
+    heap: &Heap,
+    cache: &mut Cache,
+    class: SpanClass,
+) -> Result<usize, Shortage> {
+    loop {
+        match how(cache, class) {
+            Some(object) => return Ok(object.addr().get()),
+            None => cache.refill(heap, class, false)?,
+        }
+    }
+}
+
+fn pointer(address: usize) -> NonNull<u8> {
+    NonNull::new(core::ptr::with_exposed_provenance_mut(address)).expect("no object is at 0")
+}
+
+fn small_classes() -> impl Iterator<Item = SpanClass> {
+    let all = (0..SpanClass::COUNT as u8).map(SpanClass::from_index).filter(|class| !class.is_large());
+    all.filter(|class| class.kind() != Kind::Precise || class.slot_bytes() <= LARGEST_PRECISE)
+}
+
+#[test]
+fn every_class_is_filled_freed_in_three_orders_and_refilled_and_no_page_is_lost() {
+    let mut random = Random::new();
+    for class in small_classes() {
+        let (heap, _) = heap();
+        let mut cache = Cache::new();
+        let count = 3 * class.slots() + 1;
+        let mut first = Vec::new();
+        for order in 0..3 {
+            let mut objects: Vec<_> = (0..count).map(|_| allocate(heap, &mut cache, class).expect("memory")).collect();
+            let mut sorted = objects.clone();
+            sorted.sort_unstable();
+            assert!(sorted.windows(2).all(|pair| pair[1] - pair[0] >= class.slot_bytes()), "objects do not overlap");
+            if first.is_empty() {
+                first = sorted;
+            } else {
+                assert_eq!(first, sorted, "the same slots are found again");
+            }
+            heap.check().expect("a sound heap");
+            // All but a third are dead; which, and in which order they were marked, must not matter.
+            match order {
+                0 => {}
+                1 => objects.reverse(),
+                _ => random.shuffle(&mut objects),
+            }
+            for &object in &objects[..count / 3] {
+                assert!(heap.find(object).is_some_and(Object::mark_stopped));
+            }
+            cache.flush(heap);
+            let swept = heap.sweep_all();
+            assert_eq!((swept.live_objects, swept.freed_objects), (count / 3, count - count / 3));
+            assert_eq!(swept.live_bytes.0, count / 3 * class.slot_bytes());
+            heap.check().expect("a sound heap");
+            // Then the rest.
+            assert_eq!(heap.sweep_all().live_objects, 0);
+            assert_eq!((heap.pages_in_use(), heap.live()), (Pages(0), Bytes(0)));
+            heap.check().expect("a sound heap");
+        }
+    }
+}
+
+#[test]
+fn an_object_is_found_from_every_byte_of_it_and_nothing_from_anywhere_else() {
+    let (heap, _) = heap();
+    assert!(heap.find(0).is_none() && heap.find(usize::MAX).is_none());
+    let mut cache = Cache::new();
+    let start = allocate(heap, &mut cache, class(8, Kind::Noscan)).expect("memory");
+    let mut objects = BTreeMap::new();
+    for bytes in [8, 24, 48, 112, 512, 1408, 10_880, 32_760] {
+        for kind in [Kind::Noscan, Kind::Precise, Kind::Ambiguous] {
+            let class = class(bytes, kind);
+            for _ in 0..class.slots() + 1 {
+                objects.insert(allocate(heap, &mut cache, class).expect("memory"), class.slot_bytes());
+            }
+        }
+    }
+    let large = heap.allocate_large(Bytes(40_000), 8, Kind::Noscan, false).expect("memory");
+    objects.insert(large.addr().get(), 40_960);
+    objects.insert(start, 8);
+    for address in start..start + heap.committed().0 {
+        let expected = objects.range(..=address).next_back().filter(|&(base, bytes)| address < base + bytes);
+        let found = heap.find(address).filter(|object| object.is_allocated());
+        assert_eq!(
+            found.map(|object| (object.base.0, object.bytes().0)),
+            expected.map(|(&base, &bytes)| (base, bytes))
+        );
+    }
+    let mut random = Random::new();
+    let end = start + heap.committed().0;
+    for word in [start - 1, end, end + 1, 1 << 63, usize::MAX - 7, start ^ 1 << 47] {
+        assert!(heap.find(word).is_none(), "{word:#x}");
+    }
+    for _ in 0..10_000 {
+        let word = random.below(usize::MAX).rotate_left(random.below(64) as u32);
+        assert!((start..end).contains(&word) || heap.find(word).is_none(), "{word:#x}");
+    }
+}
+
+#[test]
+fn a_96_mib_object_crosses_an_arena_and_is_one_object_throughout() {
+    let (heap, platform) = heap();
+    let object = heap.allocate_large(Bytes(96 * MIB), 8, Kind::Noscan, false).expect("memory").addr().get();
+    assert!(Address(object).align_up(64 * MIB).0 < object + 96 * MIB);
+    for address in (object..object + 96 * MIB).step_by(PAGE.0 / 2) {
+        assert!(heap.find(address).is_some_and(|found| found.base.0 == object && found.bytes() == Bytes(96 * MIB)));
+    }
+    assert!(heap.find(object + 96 * MIB).is_none() && heap.find(object - 1).is_none());
+    assert!(platform.committed() < 97 * MIB);
+    heap.check().expect("a sound heap");
+    // SAFETY: allocated above, and not used below.
+    unsafe { heap.free_large(pointer(object)) };
+    assert!(heap.find(object).is_none());
+    heap.check().expect("a sound heap");
+    assert_eq!(
+        heap.allocate_large(Bytes(96 * MIB), 8, Kind::Noscan, false).map(|again| again.addr().get()),
+        Ok(object)
+    );
+}
+
+#[test]
+fn large_objects_are_aligned_as_asked_and_too_much_is_an_answer() {
+    let (heap, _) = heap();
+    for align in [8, 8 * KIB, 16 * KIB, MIB, 64 * MIB] {
+        let object = heap.allocate_large(Bytes(40_000), align, Kind::Ambiguous, false).expect("memory");
+        assert!(Address(object.addr().get()).is_aligned(align));
+    }
+    for (bytes, align) in [(200 * MIB, 8), (isize::MAX as usize, 8), (40_000, 128 * MIB)] {
+        let out = heap.allocate_large(Bytes(bytes), align, Kind::Noscan, false);
+        assert!(matches!(out, Err(Shortage::Exhausted { .. })), "{bytes} at {align}");
+    }
+    heap.check().expect("a sound heap");
+}
+
+#[test]
+fn ambiguous_slots_are_zero_and_so_is_what_a_large_object_leaves_over() {
+    let (heap, _) = heap();
+    let mut cache = Cache::new();
+    for bytes in [8, 48, 512, 520, 5000, 32_760] {
+        let class = class(bytes, Kind::Ambiguous);
+        for _ in 0..2 * class.slots() {
+            let object = pointer(allocate_by(Cache::allocate_zeroed, heap, &mut cache, class).expect("memory"));
+            // SAFETY: a slot of so many bytes that is nobody else's.
+            let slot = unsafe { core::slice::from_raw_parts_mut(object.as_ptr(), class.slot_bytes()) };
+            assert!(slot.iter().all(|&byte| byte == 0), "{bytes} bytes");
+            slot.fill(0xff);
+            // SAFETY: it is not used again; the next turn gets it again, dirty.
+            unsafe { cache.free(class, object) };
+        }
+    }
+    for bytes in [32_761, 40_959, 40_960, 40_961] {
+        let object = heap.allocate_large(Bytes(bytes), 8, Kind::Ambiguous, false).expect("memory");
+        // SAFETY: the object is new and has so many bytes.
+        unsafe { zero(object, Bytes(bytes)) };
+        let whole = Pages::holding(Bytes(bytes)).bytes().0;
+        // SAFETY: as above, to the end of its last page.
+        let slot = unsafe { core::slice::from_raw_parts(object.as_ptr(), whole) };
+        assert!(slot.iter().all(|&byte| byte == 0), "{bytes} bytes");
+    }
+}
+
+#[test]
+fn a_slot_freed_by_hand_is_the_next_one_given_out_if_its_span_is_cached() {
+    let (heap, _) = heap();
+    let mut cache = Cache::new();
+    let class = class(48, Kind::Ambiguous);
+    let objects: Vec<_> = (0..170 + 5).map(|_| allocate(heap, &mut cache, class).expect("memory")).collect();
+    // SAFETY: neither is used again. The first is in a span that is no longer cached.
+    unsafe { cache.free(class, pointer(objects[0])) };
+    // SAFETY: as above; this one is in the cached span.
+    unsafe { cache.free(class, pointer(objects[172])) };
+    assert!(heap.find(objects[0]).is_some_and(Object::is_allocated));
+    assert!(!heap.find(objects[172]).is_some_and(Object::is_allocated));
+    assert_eq!(allocate(heap, &mut cache, class), Ok(objects[172]));
+    heap.check().expect("a sound heap");
+    cache.flush(heap);
+    heap.check().expect("a sound heap");
+    assert_eq!(heap.live(), Bytes(175 * 48));
+}
+
+#[test]
+fn past_the_trigger_only_who_insists_gets_a_new_span() {
+    let (heap, _) = heap();
+    let mut cache = Cache::new();
+    heap.set_trigger(Bytes(20 * KIB));
+    let class = class(1024, Kind::Noscan);
+    let objects = (0..).take_while(|_| allocate(heap, &mut cache, class).is_ok()).count();
+    assert_eq!(objects, 24, "three spans of eight");
+    assert_eq!(allocate(heap, &mut cache, class), Err(Shortage::Trigger));
+    assert_eq!(heap.allocate_large(Bytes(40_000), 8, Kind::Noscan, false), Err(Shortage::Trigger));
+    assert_eq!(cache.refill(heap, class, true), Ok(()));
+    assert!(heap.allocate_large(Bytes(40_000), 8, Kind::Noscan, true).is_ok());
+    assert_eq!(heap.live(), Bytes(4 * 8 * KIB + 40 * KIB));
+    cache.flush(heap);
+    assert_eq!(heap.live(), Bytes(3 * 8 * KIB + 40 * KIB));
+    heap.check().expect("a sound heap");
+}
+
+#[test]
+fn running_out_of_frames_at_any_point_leaves_the_heap_sound_and_usable() {
+    let script = |heap: &Heap, cache: &mut Cache| -> Result<(), Shortage> {
+        for bytes in [8, 512, 32_760] {
+            allocate(heap, cache, class(bytes, Kind::Precise))?;
+        }
+        for _ in 0..220 {
+            heap.allocate_large(Bytes(33_000), 8, Kind::Noscan, false)?;
+        }
+        heap.allocate_large(Bytes(9 * MIB), 8, Kind::Noscan, false)?;
+        heap.allocate_large(Bytes(70 * MIB), MIB, Kind::Noscan, false)?;
+        allocate(heap, cache, class(8, Kind::Ambiguous)).map(|_| ())
+    };
+    for failing in 0.. {
+        let (heap, platform) = heap();
+        let mut cache = Cache::new();
+        platform.fail_commit_number(failing);
+        let outcome = script(heap, &mut cache);
+        heap.check().expect("a sound heap");
+        if platform.is_going_to_fail() {
+            assert!(failing > 6, "each way to take memory was tried");
+            break;
+        }
+        assert!(matches!(outcome, Err(Shortage::Exhausted { left }) if left > Bytes(0)));
+        cache.flush(heap);
+        heap.sweep_all();
+        assert_eq!(script(heap, &mut cache), Ok(()), "there is memory again");
+        heap.check().expect("a sound heap");
+    }
+}
+
+#[test]
+fn any_trace_of_allocations_and_collections_agrees_with_a_list_of_objects() {
+    let mut random = Random::new();
+    let (heap, _) = heap();
+    let mut caches = [Cache::new(), Cache::new()];
+    // Base of each object that is held, its class if it is small, its stamp, and its mask if it is precise.
+    let mut held: BTreeMap<usize, (Option<SpanClass>, u64, u64)> = BTreeMap::new();
+    for step in 0..6000_u64 {
+        let cache = &mut caches[random.below(2)];
+        if random.below(300) == 0 {
+            caches.iter_mut().for_each(|cache| cache.flush(heap));
+            held.retain(|_, _| random.below(3) > 0);
+            for base in held.keys() {
+                assert!(heap.find(base + 7).is_some_and(|object| object.base.0 == *base && object.mark_stopped()));
+            }
+            let swept = heap.sweep_all();
+            assert_eq!(swept.live_objects, held.len());
+            heap.check().expect("a sound heap");
+            continue;
+        }
+        if random.below(4) == 0 && !held.is_empty() {
+            let nth = random.below(held.len());
+            let (base, (class, ..)) = held.iter().nth(nth).map(|(&base, &object)| (base, object)).expect("not empty");
+            held.remove(&base);
+            match class {
+                // SAFETY: the object was held, and is no longer.
+                Some(class) => unsafe { cache.free(class, pointer(base)) },
+                // SAFETY: as above.
+                None => unsafe { heap.free_large(pointer(base)) },
+            }
+            continue;
+        }
+        let bytes = [random.below(60_000), random.below(5000), random.below(600)][random.below(8).min(2)];
+        let kind = [Kind::Noscan, Kind::Precise, Kind::Ambiguous][random.below(3)];
+        let class = SpanClass::for_request(bytes, 8, kind);
+        let words = class.map_or(64, |class| class.slot_bytes() / 8);
+        let mask = random.below(1 << 48) as u64 * 0x1_0001 >> (64 - words.min(64));
+        let base = match class {
+            None => heap.allocate_large(Bytes(bytes), 8, kind, false).expect("memory").addr().get(),
+            Some(class) => {
+                let how = |cache: &mut Cache, class: SpanClass| match class.kind() {
+                    Kind::Precise => cache.allocate_precise(class, mask),
+                    Kind::Ambiguous => cache.allocate_zeroed(class),
+                    Kind::Noscan => cache.allocate(class),
+                };
+                allocate_by(how, heap, cache, class).expect("memory")
+            }
+        };
+        // SAFETY: every object has a word, and this one is ours.
+        unsafe { pointer(base).cast::<u64>().write(step) };
+        let before = held.insert(base, (class, step, mask));
+        assert!(before.is_none(), "the slot was free");
+        let probe = random.below(held.len());
+        let (&base, &(class, stamp, mask)) = held.iter().nth(probe).expect("below the length");
+        // SAFETY: as above.
+        assert_eq!(unsafe { pointer(base).cast::<u64>().read() }, stamp, "nobody else wrote there");
+        let object = heap.find(base).expect("an object that is held is found");
+        assert!(object.is_allocated() && object.base.0 == base);
+        assert!(class.is_none_or(|class| class.kind() != Kind::Precise || object.pointer_mask() == mask));
+    }
+    heap.check().expect("a sound heap");
+}

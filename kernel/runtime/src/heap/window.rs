@@ -1,0 +1,161 @@
+//! The allocation window of a span: 64 neighbouring slots whose free ones are the set bits of one word, so that to
+//! allocate is to find and clear the lowest bit. Go: allocCache and nextFreeFast in malloc.go, whose cache is shifted past
+//! the slots it gave out; this one stays where it is, so that a slot freed at once can come back into it.
+//!
+//! Invariant: a slot inside the window is allocated iff its bit in `window` is clear; any other iff its bit in `bits` is set.
+//! Moving the window writes it back. A span that nobody allocates from has no window: `bits` says it all.
+
+use super::size_class::MOST_SLOTS;
+use super::span::Span;
+use core::sync::atomic::Ordering::Relaxed;
+
+/// The start of no window.
+const NOWHERE: u32 = MOST_SLOTS as u32;
+
+impl Span {
+    /// Takes the next free slot, or `None` if all are allocated. For the CPU that caches the span.
+    #[inline(always)]
+    pub(crate) fn take_slot(&self) -> Option<u32> {
+        let mut window = self.window.load(Relaxed);
+        if window == 0 {
+            window = self.move_window();
+            if window == 0 {
+                return None;
+            }
+        }
+        self.window.store(window & window.wrapping_sub(1), Relaxed);
+        Some(self.window_start.load(Relaxed).wrapping_add(window.trailing_zeros()))
+    }
+
+    /// Moves an exhausted window to the next word with a free slot, and returns it; 0 if there is none. Words behind the window
+    /// are looked at again: slots may have been freed there.
+    #[cold]
+    #[inline(never)]
+    fn move_window(&self) -> u64 {
+        let words = self.words();
+        let current = self.window_start.load(Relaxed) as usize / 64;
+        if current >= words.len() {
+            return 0;
+        }
+        words[current].allocated.store(u64::MAX, Relaxed);
+        for word in (current + 1..words.len()).chain(0..current) {
+            let free = !words[word].allocated.load(Relaxed);
+            if free != 0 {
+                self.window.store(free, Relaxed);
+                self.window_start.store(word as u32 * 64, Relaxed);
+                return free;
+            }
+        }
+        0
+    }
+
+    /// Opens a window: from now on the caller's CPU allocates here.
+    pub(super) fn begin_allocating(&self) {
+        self.window.store(!self.bits[0].allocated.load(Relaxed), Relaxed);
+        self.window_start.store(0, Relaxed);
+    }
+
+    /// Writes the window back.
+    pub(super) fn end_allocating(&self) {
+        if let Some(bits) = self.bits.get(self.window_start.load(Relaxed) as usize / 64) {
+            bits.allocated.store(!self.window.load(Relaxed), Relaxed);
+        }
+        self.window.store(0, Relaxed);
+        self.window_start.store(NOWHERE, Relaxed);
+    }
+
+    /// Makes an allocated slot free again. For the CPU that caches the span.
+    #[inline]
+    pub(super) fn release_slot(&self, slot: u32) {
+        debug_assert!(slot < self.slots() && self.is_allocated(slot), "a slot is released once");
+        let (bits, bit) = self.bit(slot);
+        if slot & !63 == self.window_start.load(Relaxed) {
+            self.window.store(self.window.load(Relaxed) | bit, Relaxed);
+        } else {
+            bits.allocated.store(bits.allocated.load(Relaxed) & !bit, Relaxed);
+        }
+    }
+
+    /// Whether there is an object in the slot.
+    #[inline(always)]
+    pub(crate) fn is_allocated(&self, slot: u32) -> bool {
+        let (bits, bit) = self.bit(slot);
+        if slot & !63 == self.window_start.load(Relaxed) {
+            self.window.load(Relaxed) & bit == 0
+        } else {
+            bits.allocated.load(Relaxed) & bit != 0
+        }
+    }
+
+    pub(super) fn free_slots(&self) -> usize {
+        let current = self.window_start.load(Relaxed) as usize / 64;
+        let elsewhere = self.words().iter().enumerate().filter(|&(word, _)| word != current);
+        elsewhere.map(|(_, bits)| bits.allocated.load(Relaxed).count_zeros() as usize).sum::<usize>()
+            + self.window.load(Relaxed).count_ones() as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::addr::Address;
+    use crate::heap::pretend::Random;
+    use crate::heap::{Kind, SpanClass};
+
+    fn open(bytes: usize) -> Span {
+        let class = SpanClass::for_request(bytes, 8, Kind::Noscan).expect("small");
+        let span = Span::empty();
+        span.open(class, Address(0x4000_0000), class.pages());
+        span
+    }
+
+    #[test]
+    fn an_empty_span_and_one_without_a_window_give_no_slot() {
+        assert_eq!(Span::empty().take_slot(), None);
+        assert_eq!(open(64).take_slot(), None);
+    }
+
+    #[test]
+    fn every_slot_is_given_once_in_rising_order() {
+        for bytes in [8, 24, 48, 100, 1024, 5000, 32_760] {
+            let span = open(bytes);
+            span.begin_allocating();
+            for slot in 0..span.slots() {
+                assert_eq!(span.free_slots(), (span.slots() - slot) as usize);
+                assert_eq!(span.take_slot(), Some(slot));
+            }
+            assert_eq!((span.take_slot(), span.take_slot(), span.free_slots()), (None, None, 0));
+        }
+    }
+
+    #[test]
+    fn any_trace_of_takes_and_releases_agrees_with_one_flag_per_slot() {
+        let mut random = Random::new();
+        for bytes in [8, 24, 48, 128, 4096] {
+            let span = open(bytes);
+            let slots = span.slots() as usize;
+            let mut naive = vec![false; slots];
+            span.begin_allocating();
+            for step in 0..4000 {
+                if step % 700 == 699 {
+                    span.end_allocating();
+                    span.begin_allocating();
+                }
+                let slot = random.below(slots);
+                if naive[slot] && random.below(2) == 0 {
+                    span.release_slot(slot as u32);
+                    naive[slot] = false;
+                } else if let Some(taken) = span.take_slot() {
+                    assert!(!core::mem::replace(&mut naive[taken as usize], true), "slot {taken} was free");
+                } else {
+                    assert!(naive.iter().all(|taken| *taken), "no slot is lost");
+                }
+                assert_eq!(span.free_slots(), naive.iter().filter(|taken| !**taken).count());
+                let probe = random.below(slots);
+                assert_eq!(span.is_allocated(probe as u32), naive[probe]);
+            }
+            span.end_allocating();
+            assert!((0..slots).all(|slot| span.is_allocated(slot as u32) == naive[slot]));
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! Looking at the heap from outside, for tests and tools.
+
+use crate::cpu::SafepointsHeld;
+use crate::gc::HEAP;
+use crate::heap::Object;
+
+/// Whether the address lies in an object that is allocated. An address is a number here and keeps nothing alive.
+pub fn is_allocated(address: usize) -> bool {
+    let _held = SafepointsHeld::enter();
+    HEAP.find(address).is_some_and(Object::is_allocated)
+}
+
+/// Checks the whole heap's invariants: every page is free or in exactly one span, bits and counts agree.
+pub fn check_heap() -> Result<(), impl core::fmt::Display> {
+    let held = SafepointsHeld::enter();
+    held.on_system_stack(|| HEAP.check())
+}

@@ -1,0 +1,55 @@
+//! Go's runtime in `no_std` Rust. It knows no hardware and no operating system: what is under it is a [`platform::Platform`].
+//!
+//! Rooms, each with its story at the head of its `mod.rs`; imports go down only:
+//!
+//! | room      | what is in it                                                         | Go                     |
+//! |-----------|-----------------------------------------------------------------------|------------------------|
+//! | `report`  | gctrace, memory statistics                                             | mstats.go, mgc.go      |
+//! | `gc`      | `Gc`, roots, marking, pacing                                           | mgc*.go                |
+//! | `sched`   | green threads, the switch, the timer's tick                            | proc.go, asm_amd64.s   |
+//! | `stack`   | slots, guard pages, growth by page fault                               | stack.go               |
+//! | `heap`    | pages, spans, size classes, the CPU's cache, the sweep                 | m*.go                  |
+//! | `platform`| what the runtime asks of the machine                                   | mem.go, os_*.go        |
+//!
+//! Above the rooms stand the facade's files: `allocator` (the heap never calls the collector; this decides when to), `cpu` (each CPU's
+//! header, composed of the rooms' parts), `settings`, `upcall`, `program`.
+#![cfg_attr(not(test), no_std)]
+#![feature(offset_of_enum)]
+#![deny(unsafe_code)]
+
+extern crate alloc;
+extern crate self as runtime;
+#[cfg(test)]
+extern crate std;
+
+pub mod addr;
+mod allocator;
+mod cpu;
+pub mod fatal;
+mod gc;
+mod heap;
+pub mod inspect;
+pub mod platform;
+pub mod prelude;
+pub mod program;
+mod report;
+mod sched;
+pub mod settings;
+mod stack;
+pub mod switch_off;
+pub mod upcall;
+
+pub use allocator::{Collected, Exhausted, out_of_memory};
+pub use gc::{Gc, GcCell, Reference, collect, cycles, set_forced_period, set_gc_percent};
+pub use gc::trace::{self, Scan, Trace};
+pub use report::{MemoryStats, memory_stats};
+pub use runtime_derive::{Trace, kernel_test, program};
+pub use sched::{Builder, Failure, JoinHandle, ThreadRef, current, go, park, set_preemption, sleep, ticks, yield_now};
+pub use start::{Start, start};
+
+mod start;
+
+/// Nanoseconds since boot; never goes back. Go: `nanotime`.
+pub fn now() -> u64 {
+    platform::platform().now()
+}

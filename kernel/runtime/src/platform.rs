@@ -1,0 +1,139 @@
+//! What the runtime asks of what is under it: a machine, or a process.
+//!
+//! All of it is slow path, so one object-safe trait serves, and nothing in the runtime carries a type parameter for it.
+//! The other direction, what the platform tells the runtime, is [`crate::upcall`].
+//!
+//! Memory has Go's states (mem.go): a range is *reserved* (addresses that nobody else uses; touching it faults),
+//! then parts of it are *committed* (backed by frames, contents unspecified), and may be *decommitted* again.
+
+use crate::addr::{Address, Bytes, Range};
+use spin::Once;
+
+/// There are no frames left; `left` says how much memory is still free (less than was asked).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutOfFrames {
+    pub left: Bytes,
+}
+
+/// Whose words these are. The console may be one wire; readers of the program's output want only the program's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stream {
+    /// What the program prints: Go's standard output.
+    Program,
+    /// What the runtime and the machine report: Go's standard error.
+    Report,
+}
+
+/// The register file of an interrupted thread, in the order in which the trap stub pushes it (lowest address first).
+/// The collector scans all of it; writing to it changes what the interrupted thread sees when it goes on.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Registers {
+    pub r15: usize,
+    pub r14: usize,
+    pub r13: usize,
+    pub r12: usize,
+    pub r11: usize,
+    pub r10: usize,
+    pub r9: usize,
+    pub r8: usize,
+    pub rbp: usize,
+    pub rdi: usize,
+    pub rsi: usize,
+    pub rdx: usize,
+    pub rcx: usize,
+    pub rbx: usize,
+    pub rax: usize,
+    /// The trap's number and error code, so that one layout serves every vector.
+    pub vector: usize,
+    pub error_code: usize,
+    pub rip: usize,
+    pub cs: usize,
+    pub rflags: usize,
+    pub rsp: usize,
+    pub ss: usize,
+}
+
+pub trait Platform: Sync {
+    /// Addresses for `bytes` (a multiple of 4096), aligned to `align` (a power of two, at least 4096). Never given back.
+    /// `None` if the address plan has no such room. Takes no memory.
+    fn reserve(&self, bytes: Bytes, align: usize) -> Option<Range>;
+
+    /// Backs a reserved range (whole 4 KiB pages) with frames: readable, writable, never executable. All or nothing.
+    /// The contents are unspecified. Uses 2 MiB frames where the range and the free memory allow.
+    fn commit(&self, range: Range) -> Result<(), OutOfFrames>;
+
+    /// Takes the frames of a committed range back; a later touch faults. Parts that are not committed are passed over.
+    fn decommit(&self, range: Range);
+
+    /// [`commit`](Platform::commit) for the page-fault handler: interrupts are off, no lock that the interrupted code may hold
+    /// is taken, frames and table pages come from this CPU's reserve.
+    fn grow_in_fault(&self, range: Range) -> Result<(), OutOfFrames>;
+
+    /// Memory that could still be committed.
+    fn free_memory(&self) -> Bytes;
+
+    /// The writable globals: every place outside heap, stacks and thread records that may hold a reference.
+    fn static_roots(&self) -> &[Range];
+
+    fn cpu_count(&self) -> usize;
+
+    /// Sends the safepoint interrupt to every other CPU.
+    fn interrupt_others(&self);
+
+    /// Waits with interrupts on until one has been handled. Called with interrupts off, returns with them off, so that no
+    /// wake-up between the caller's last look and the wait is lost.
+    fn halt(&self);
+
+    /// Interrupts off (`false`) or on (`true`) on this CPU; returns how they were. For the idle loop and the switch only.
+    fn set_interrupts(&self, on: bool) -> bool;
+
+    /// Nanoseconds since boot, monotonic, the same on all CPUs.
+    fn now(&self) -> u64;
+
+    /// One timer interrupt on this CPU at `at_ns` (at once if that is past); replaces an earlier setting.
+    fn set_timer(&self, at_ns: u64);
+
+    /// Console bytes. May be called anywhere, handlers included; never blocks on a lock that the interrupted code may hold.
+    fn write(&self, to: Stream, bytes: &[u8]);
+
+    /// Prints the call chain from `rip` and `rbp` to [`Stream::Report`], innermost first, names where known.
+    fn write_backtrace(&self, rip: usize, rbp: usize);
+
+    /// Ends the machine with a status: 0 done, 1 the program failed, 2 a fatal runtime error.
+    fn exit(&self, status: u8) -> !;
+}
+
+static PLATFORM: Once<&'static dyn Platform> = Once::new();
+
+/// The platform that [`crate::start`] was given.
+///
+/// # Panics
+/// Before the start there is none.
+pub fn platform() -> &'static dyn Platform {
+    *PLATFORM.get().expect("the runtime has been started")
+}
+
+pub(crate) fn set_platform(platform: &'static dyn Platform) {
+    PLATFORM.call_once(|| platform);
+}
+
+/// Where a fault happened, for the upcall.
+#[derive(Clone, Copy, Debug)]
+pub struct Fault {
+    pub address: Address,
+    /// A store (or an instruction fetch when `execute`) rather than a load.
+    pub write: bool,
+    pub execute: bool,
+    /// The page is there and the access is forbidden, rather than absent.
+    pub present: bool,
+}
+
+/// What the runtime says of a page fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The page is there now, or the registers lead elsewhere: return from the interrupt.
+    Resume,
+    /// Not the runtime's business: a bug. Print and stop.
+    Fatal,
+}

@@ -1,0 +1,107 @@
+//! A green thread's record. Go: runtime2.go, `g`.
+//!
+//! Unsafe here: one `Sync`.
+#![allow(unsafe_code)]
+
+use super::Failure;
+use super::join::Packet;
+use crate::platform::Registers;
+use crate::stack::Stack;
+use alloc::boxed::Box;
+use core::cell::{Cell, UnsafeCell};
+
+/// Where a thread is. Each thread is in one state and in one place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    /// Ended; the record waits on the free list for its next thread.
+    Free,
+    /// In a run queue.
+    Runnable,
+    /// On a CPU.
+    Running,
+    /// Waiting to be made ready.
+    Parked(WaitReason),
+}
+
+/// What a parked thread waits for, in Go's words (runtime2.go, `waitReasonStrings`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WaitReason {
+    Join,
+    Park,
+    Sleep,
+}
+
+/// What a new thread is to run.
+pub(crate) type Entry = Box<dyn FnOnce() + Send>;
+
+/// The references that a record holds for its thread; the collector's roots beside stack and registers.
+pub(crate) struct RootSlots {
+    /// Until the thread takes it.
+    pub(crate) entry: Option<Entry>,
+    /// Where the thread's end is told.
+    pub(crate) packet: Option<*const Packet>,
+}
+
+/// Records lie off the heap, live for ever and are used again, with their stacks.
+///
+/// Its own CPU changes a record, inside a section; a thread that wakes another holds that one's [`Packet`] lock.
+pub(crate) struct Thread {
+    /// Never reused: a handle to an earlier thread of this record does not name this one.
+    pub(crate) id: Cell<u64>,
+    pub(crate) state: Cell<State>,
+    /// RSP when the thread is not running, or is on the CPU's own stack.
+    saved_sp: Cell<usize>,
+    /// The thread lost the processor to the timer: `registers` is its whole register file, `saved_sp` means nothing.
+    pub(crate) is_interrupted: Cell<bool>,
+    pub(crate) registers: UnsafeCell<Registers>,
+    stack: Stack,
+    pub(crate) slots: UnsafeCell<RootSlots>,
+    /// The queue the thread is in: run queue, sleepers, or free list.
+    pub(crate) next: Cell<Option<&'static Thread>>,
+    /// A `ready` that came before its `park`.
+    pub(crate) ready_token: Cell<bool>,
+    pub(crate) wake_at_ns: Cell<u64>,
+    pub(crate) creator: Cell<u64>,
+    /// Why it ended before its end.
+    pub(crate) failure: Cell<Option<Failure>>,
+}
+
+// SAFETY: a record is touched only inside sections of the one CPU, or by the collector in the stopped world.
+unsafe impl Sync for Thread {}
+
+impl Thread {
+    pub(crate) fn new(stack: Stack) -> Thread {
+        Thread {
+            id: Cell::new(0),
+            state: Cell::new(State::Free),
+            saved_sp: Cell::new(0),
+            is_interrupted: Cell::new(false),
+            registers: UnsafeCell::new(Registers::default()),
+            stack,
+            slots: UnsafeCell::new(RootSlots { entry: None, packet: None }),
+            next: Cell::new(None),
+            ready_token: Cell::new(false),
+            wake_at_ns: Cell::new(0),
+            creator: Cell::new(0),
+            failure: Cell::new(None),
+        }
+    }
+
+    pub(crate) fn stack(&self) -> &Stack {
+        &self.stack
+    }
+
+    pub(crate) fn saved_sp(&self) -> &Cell<usize> {
+        &self.saved_sp
+    }
+}
+
+impl WaitReason {
+    pub(crate) const fn words(self) -> &'static str {
+        match self {
+            WaitReason::Join => "sync.WaitGroup.Wait",
+            WaitReason::Park => "park",
+            WaitReason::Sleep => "sleep",
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! The settings that Go reads from its environment, by their Go names, on the kernel's command line. Go: runtime1.go, extern.go.
+//!
+//! `GOGC=50 GODEBUG=gctrace=1,asyncpreemptoff=0 binary-trees 16`: words with a `=` come first, then the program and its arguments.
+//! What cannot be understood gets one warning that names it, and its default.
+
+use crate::addr::Bytes;
+use core::fmt;
+
+/// What was set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// GOGC; `None` is `off`.
+    pub gc_percent: Option<u32>,
+    /// GOMEMLIMIT; `None` is `off`.
+    pub memory_limit: Option<Bytes>,
+    /// GODEBUG=gctrace=1.
+    pub gc_trace: bool,
+    /// GODEBUG=asyncpreemptoff=0. Unlike Go's, threads are cooperative unless they are told otherwise.
+    pub preempts: bool,
+    /// GOTRACEBACK is not `none`.
+    pub tracebacks: bool,
+}
+
+/// One thing that was not understood.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Warning<'a> {
+    word: &'a str,
+    wanted: &'static str,
+}
+
+impl fmt::Display for Warning<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "warning: setting {:?} is ignored: {}", self.word, self.wanted)
+    }
+}
+
+impl Settings {
+    pub const DEFAULT: Settings = Settings { gc_percent: Some(100), memory_limit: None, gc_trace: false, preempts: false, tracebacks: true };
+
+    /// Splits `line` into settings and the rest, which starts with the program's name.
+    pub fn parse<'a>(line: &'a str, warn: &mut dyn FnMut(Warning<'a>)) -> (Settings, &'a str) {
+        let mut settings = Settings::DEFAULT;
+        let mut rest = line.trim_ascii();
+        loop {
+            let (word, after) = rest.split_once(|c: char| c.is_ascii_whitespace()).unwrap_or((rest, ""));
+            let Some((name, value)) = word.split_once('=') else { return (settings, rest) };
+            settings.set(word, name, value, warn);
+            rest = after.trim_ascii_start();
+        }
+    }
+
+    fn set<'a>(&mut self, word: &'a str, name: &str, value: &'a str, warn: &mut dyn FnMut(Warning<'a>)) {
+        let wanted = match name {
+            "GOGC" => match percent(value) {
+                Some(percent) => return self.gc_percent = percent,
+                None => "expected GOGC=PERCENT or GOGC=off",
+            },
+            "GOMEMLIMIT" => match bytes(value) {
+                Some(limit) => return self.memory_limit = limit,
+                None => "expected GOMEMLIMIT=BYTES, with B, KiB, MiB, GiB or TiB behind the number, or GOMEMLIMIT=off",
+            },
+            "GOMAXPROCS" => match value.parse() {
+                Ok(1u32) => return,
+                Ok(2..) => "this kernel runs threads on one CPU",
+                _ => "expected GOMAXPROCS=NUMBER, at least 1",
+            },
+            "GOTRACEBACK" => match value {
+                "none" => return self.tracebacks = false,
+                "single" | "all" | "system" | "crash" => return self.tracebacks = true,
+                _ => "expected GOTRACEBACK=none, single, all, system or crash",
+            },
+            "GODEBUG" => {
+                for item in value.split(',').filter(|item| !item.is_empty()) {
+                    self.set_debug(item, warn);
+                }
+                return;
+            }
+            _ => "known are GOGC, GOMEMLIMIT, GODEBUG, GOMAXPROCS and GOTRACEBACK",
+        };
+        warn(Warning { word, wanted });
+    }
+
+    fn set_debug<'a>(&mut self, item: &'a str, warn: &mut dyn FnMut(Warning<'a>)) {
+        let (name, value) = item.split_once('=').unwrap_or((item, ""));
+        let wanted = match (name, value.parse::<i32>()) {
+            ("gctrace", Ok(level)) => return self.gc_trace = level > 0,
+            ("asyncpreemptoff", Ok(off)) => return self.preempts = off == 0,
+            ("gctrace" | "asyncpreemptoff", Err(_)) => "expected a number behind the =",
+            _ => "GODEBUG knows gctrace and asyncpreemptoff",
+        };
+        warn(Warning { word: item, wanted });
+    }
+}
+
+/// `Some(None)` is `off`.
+fn percent(value: &str) -> Option<Option<u32>> {
+    match value {
+        "off" => Some(None),
+        // Go: a negative percentage is off.
+        _ => value.parse::<i32>().ok().map(|percent| u32::try_from(percent).ok()),
+    }
+}
+
+/// `Some(None)` is `off`. Go: `parseByteCount`.
+fn bytes(value: &str) -> Option<Option<Bytes>> {
+    if value == "off" {
+        return Some(None);
+    }
+    let digits = value.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let shift = match &value[digits.len()..] {
+        "" | "B" => 0,
+        "KiB" => 10,
+        "MiB" => 20,
+        "GiB" => 30,
+        "TiB" => 40,
+        _ => return None,
+    };
+    let bytes = digits.parse::<usize>().ok()?.checked_mul(1 << shift).filter(|&bytes| bytes <= isize::MAX as usize)?;
+    Some(Some(Bytes(bytes)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::string::{String, ToString};
+    use std::vec::Vec;
+
+    fn parse(line: &str) -> (Settings, String, Vec<String>) {
+        let mut warnings = Vec::new();
+        let (settings, rest) = Settings::parse(line, &mut |warning| warnings.push(warning.to_string()));
+        (settings, rest.to_string(), warnings)
+    }
+
+    #[test]
+    fn settings_come_first_and_the_rest_is_the_program() {
+        let (settings, rest, warnings) = parse(" GOGC=50  GOMEMLIMIT=64MiB GODEBUG=gctrace=1,asyncpreemptoff=0 binary-trees 16 a=b");
+        assert_eq!(settings.gc_percent, Some(50));
+        assert_eq!(settings.memory_limit, Some(Bytes(64 << 20)));
+        assert!(settings.gc_trace && settings.preempts);
+        assert_eq!(rest, "binary-trees 16 a=b");
+        assert!(warnings.is_empty(), "{warnings:?}");
+    }
+
+    #[test]
+    fn off_and_negative_switch_the_collector_off() {
+        assert_eq!(parse("GOGC=off").0.gc_percent, None);
+        assert_eq!(parse("GOGC=-1").0.gc_percent, None);
+        assert_eq!(parse("GOMEMLIMIT=off").0.memory_limit, None);
+    }
+
+    #[test]
+    fn each_thing_that_is_not_understood_gets_one_warning_that_names_it() {
+        for bad in [
+            "GOGC=abc", "GOGC=", "GOGC=99999999999", "GOMEMLIMIT=1e999GiB", "GOMEMLIMIT=64MB", "GOMEMLIMIT=9999999TiB", "GOMEMLIMIT=é",
+            "GOMAXPROCS=0", "GOMAXPROCS=x", "GOMAXPROCS=4", "GOTRACEBACK=some", "GODEBUG=nosuch=1", "GODEBUG=gctrace", "NOSUCH=1", "=",
+        ] {
+            let (settings, rest, warnings) = parse(&std::format!("{bad} spinner"));
+            assert_eq!(settings, Settings::DEFAULT, "{bad}");
+            assert_eq!(rest, "spinner", "{bad}");
+            assert_eq!(warnings.len(), 1, "{bad}: {warnings:?}");
+            let name = bad.strip_prefix("GODEBUG=").unwrap_or(bad);
+            assert!(warnings[0].contains(name), "{bad}: {warnings:?}");
+        }
+    }
+
+    #[test]
+    fn one_bad_item_of_godebug_spoils_no_other() {
+        let (settings, _, warnings) = parse("GODEBUG=nosuch=1,gctrace=1,,");
+        assert!(settings.gc_trace);
+        assert_eq!(warnings.len(), 1);
+    }
+
+    #[test]
+    fn an_empty_line_is_the_default_and_no_program() {
+        assert_eq!(parse(""), (Settings::DEFAULT, String::new(), Vec::new()));
+        assert_eq!(parse("  \n "), (Settings::DEFAULT, String::new(), Vec::new()));
+    }
+}

@@ -1,0 +1,176 @@
+//! Stacks that grow where they are.
+//!
+//! Go checks at every function's entry whether the stack has room, and if not copies it to one of twice the size and mends every
+//! pointer into it (stack.go). Rust's frames cannot be moved, so here the MMU does the check, and nothing moves:
+//!
+//! 1. A thread's stack is a *slot* of reserved addresses. At first only its top page is committed.
+//! 2. A push below the committed part faults. The fault handler doubles the committed part ([`Stack::grow_in_fault`]), by at most
+//!    [`LARGEST_STEP`], so that no fault takes long; the interrupted instruction is done again and never knows.
+//! 3. At the thread's limit it does not grow: the thread overflows and ends; no other does.
+//! 4. Below the limit lies a small reserve for what must not be interrupted by an overflow (a no-safepoint section), and below
+//!    that the *guard page*, which is never present. Rust's compiler touches every page of a large frame in order, so no frame
+//!    can step over it.
+//!
+//! ```text
+//!  low                                                                       top
+//!   | guard page |  reserve  |     reserved, not committed    |   committed   |
+//!   never present  sections    <- grows by faults                RSP is here
+//!                  only                     limit_low                ^ committed_low
+//! ```
+//!
+//! 5. When the thread has ended, the slot is trimmed to a few pages and stays with the thread's record for the next thread.
+//!
+//! Frames of stacks are not zeroed: only RSP to top is ever scanned.
+
+use crate::addr::{Address, Bytes, KIB, MIB, Range};
+use crate::platform::{Fault, OutOfFrames, platform};
+use crate::switch_off::{self, Mechanism};
+use core::cell::Cell;
+use spin::Once;
+
+/// The limit of a thread that asked for none. Go: 1 GB (`maxstacksize`).
+pub(crate) const DEFAULT_LIMIT: Bytes = Bytes(64 * MIB);
+
+/// The most that one fault commits: 64 frames, tens of microseconds.
+const LARGEST_STEP: usize = 256 * KIB;
+
+const MACHINE_PAGE: usize = 4 * KIB;
+const GUARD: usize = MACHINE_PAGE;
+/// For sections that began just above the limit.
+const RESERVE: usize = 32 * KIB;
+pub(crate) const SECTION_RESERVE: Bytes = Bytes(RESERVE);
+/// What a slot keeps committed between two threads.
+const KEPT: usize = 16 * KIB;
+
+/// All slots lie in one range; nobody gives addresses back, a slot is reused with its record.
+static SLOTS: Once<Slots> = Once::new();
+
+struct Slots {
+    range: Range,
+    next: spin::Mutex<Address>,
+}
+
+/// The address range of one thread's stack, and how much of it is committed. Only the owner thread's faults, and the thread that
+/// starts or ends it, change it.
+pub(crate) struct Stack {
+    slot: Range,
+    limit: Bytes,
+    committed_low: Cell<Address>,
+}
+
+/// What becomes of a fault in a stack's slot.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Growth {
+    Grown,
+    /// The limit: the thread ends.
+    Overflow,
+    /// No frames: the thread ends.
+    NoMemory(OutOfFrames),
+    /// Not an access that a stack pointer can make: a wild pointer.
+    Wild,
+}
+
+/// Reserves the addresses of all stacks.
+pub(crate) fn set_up() {
+    SLOTS.call_once(|| {
+        const ALL: Bytes = Bytes(64 << 40);
+        let range = platform().reserve(ALL, 2 * MIB).expect("the address plan has 64 TiB for stacks");
+        Slots { range, next: spin::Mutex::new(range.start) }
+    });
+}
+
+impl Stack {
+    /// A slot of its own for a stack of up to `limit`. `None` when all 64 TiB of addresses are taken.
+    pub(crate) fn reserve(limit: Bytes) -> Option<Stack> {
+        let slots = SLOTS.get()?;
+        let limit = Bytes(limit.0.max(MACHINE_PAGE).next_multiple_of(MACHINE_PAGE));
+        let size = Bytes(limit.0.checked_add(GUARD + RESERVE)?);
+        let mut next = slots.next.lock();
+        if size.0 > slots.range.end.0 - next.0 {
+            return None;
+        }
+        let slot = Range::new(*next, size);
+        *next = slot.end;
+        Some(Stack { slot, limit, committed_low: Cell::new(slot.end) })
+    }
+
+    /// Makes the top page present, for the first frame.
+    pub(crate) fn commit_first_page(&self) -> Result<(), OutOfFrames> {
+        if self.committed_low.get() == self.slot.end {
+            let low = self.slot.end.minus(Bytes(MACHINE_PAGE));
+            platform().commit(Range { start: low, end: self.slot.end })?;
+            self.committed_low.set(low);
+        }
+        Ok(())
+    }
+
+    /// Gives back all but a few pages: the thread has ended, nothing on the stack is needed.
+    pub(crate) fn trim(&self) {
+        let keep = self.slot.end.minus(Bytes(KEPT));
+        let low = self.committed_low.get();
+        if low < keep {
+            platform().decommit(Range { start: low, end: keep });
+            self.committed_low.set(keep);
+        }
+    }
+
+    pub(crate) fn top(&self) -> Address {
+        self.slot.end
+    }
+
+    pub(crate) fn limit(&self) -> Bytes {
+        self.limit
+    }
+
+    pub(crate) fn committed(&self) -> Bytes {
+        Bytes(self.slot.end.0 - self.committed_low.get().0)
+    }
+
+    /// Whether the address lies in this slot, its guard page included.
+    pub(crate) fn contains(&self, address: Address) -> bool {
+        self.slot.contains(address)
+    }
+
+    pub(crate) fn contains_sp(&self, sp: usize) -> bool {
+        self.slot.start.0 < sp && sp <= self.slot.end.0
+    }
+
+    fn limit_low(&self) -> Address {
+        self.slot.end.minus(self.limit)
+    }
+
+    /// Answers a fault of this stack's own thread with RSP at `sp`. In the fault handler: interrupts off, no lock taken.
+    ///
+    /// Costs one mapping per page, at most [`LARGEST_STEP`] of them.
+    pub(crate) fn grow_in_fault(&self, fault: &Fault, sp: usize, in_section: bool) -> Growth {
+        let low = self.committed_low.get();
+        let near_sp = sp.saturating_sub(2 * MACHINE_PAGE);
+        if fault.present || fault.execute || fault.address >= low || fault.address.0 < near_sp || switch_off::is_off(Mechanism::GrowthFault) {
+            return Growth::Wild;
+        }
+        let floor = match in_section {
+            _ if switch_off::is_off(Mechanism::GuardPage) => self.slot.start,
+            true => self.slot.start.plus(Bytes(GUARD)),
+            false => self.limit_low(),
+        };
+        if fault.address < floor {
+            return Growth::Overflow;
+        }
+        let page = fault.address.align_down(MACHINE_PAGE);
+        let doubled = Address(low.0 - self.committed().0.clamp(MACHINE_PAGE, LARGEST_STEP));
+        // What the sections' reserve has taken may already reach below a thread's own floor.
+        let wanted = doubled.max(floor).min(page);
+        let result = [wanted, page].into_iter().map(|start| (start, platform().grow_in_fault(Range { start, end: low })));
+        let mut refusal = None;
+        for (start, outcome) in result {
+            match outcome {
+                Ok(()) => {
+                    self.committed_low.set(start);
+                    return Growth::Grown;
+                }
+                Err(out) => refusal = Some(out),
+            }
+        }
+        refusal.map_or(Growth::Wild, Growth::NoMemory)
+    }
+}

@@ -1,0 +1,69 @@
+//! Switching one mechanism off, so that a test can watch the failure it prevents.
+//!
+//! Only with the feature `switch-off`, which the kernel that users boot does not have: there every question below is the
+//! constant `false`, and costs nothing.
+
+/// What can be switched off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Mechanism {
+    /// The page below a stack that is never present.
+    GuardPage,
+    /// Committing more of a stack when it faults.
+    GrowthFault,
+    /// Scanning the registers of an interrupted thread.
+    SavedRegisters,
+    /// Scanning `.data` and `.bss`.
+    StaticRoots,
+    /// Scanning the root slots of the threads' records.
+    ThreadSlots,
+    /// Scanning stacks.
+    StackRoots,
+    /// Scanning objects of ambiguous spans.
+    AmbiguousScan,
+    /// Taking a word that points into the middle of an object for a reference.
+    InteriorPointers,
+    /// Acting on the timer's interrupt.
+    TimerStop,
+    /// Sweeping after marking.
+    Sweep,
+}
+
+#[cfg(feature = "switch-off")]
+mod bits {
+    use super::Mechanism;
+    use core::sync::atomic::{AtomicU32, Ordering};
+
+    #[unsafe(link_section = ".bss.runtime")]
+    static OFF: AtomicU32 = AtomicU32::new(0);
+
+    /// Switched on again when dropped.
+    #[must_use]
+    pub struct Off(Mechanism);
+
+    /// Switches `mechanism` off for as long as the answer lives.
+    pub fn disable(mechanism: Mechanism) -> Off {
+        OFF.fetch_or(1 << mechanism as u32, Ordering::SeqCst);
+        Off(mechanism)
+    }
+
+    impl Drop for Off {
+        fn drop(&mut self) {
+            OFF.fetch_and(!(1 << self.0 as u32), Ordering::SeqCst);
+        }
+    }
+
+    pub(crate) fn is_off(mechanism: Mechanism) -> bool {
+        OFF.load(Ordering::Relaxed) & (1 << mechanism as u32) != 0
+    }
+}
+
+#[cfg(feature = "switch-off")]
+pub(crate) use bits::is_off;
+#[cfg(feature = "switch-off")]
+pub use bits::{Off, disable};
+
+#[cfg(not(feature = "switch-off"))]
+pub(crate) const fn is_off(_: Mechanism) -> bool {
+    false
+}
