@@ -4,7 +4,7 @@ use std::fs;
 use std::process::Command;
 
 use crate::compile;
-use crate::qemu;
+use crate::machine;
 
 const COMPONENTS: [&str; 5] = ["rust-src", "llvm-tools", "clippy", "rustfmt", "rust-std-x86_64-unknown-none"];
 
@@ -17,7 +17,7 @@ pub(crate) fn run() -> u8 {
         ("components", missing_parts.is_empty().then(|| COMPONENTS.join(" ")), "rustup toolchain install"),
         ("linker", first_line("cc"), packages),
         ("qemu", first_line("qemu-system-x86_64"), packages),
-        ("uefi", qemu::uefi_code().map(|path| path.display().to_string()), packages),
+        ("uefi", machine::uefi_code().map(|path| path.display().to_string()), packages),
     ];
     for (name, found, fix) in &findings {
         match found {
@@ -26,7 +26,7 @@ pub(crate) fn run() -> u8 {
             None => println!("MISSING  {name:<11}fix: {fix}"),
         }
     }
-    match qemu::kvm_refusal() {
+    match machine::kvm_refusal() {
         None => println!("ok       kvm        usable"),
         Some(why) => println!("ok       kvm        not usable, {why}: machines run under TCG, which is slower"),
     }

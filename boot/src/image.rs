@@ -10,7 +10,8 @@ use std::{fs, process};
 use bootloader::{BootConfig, DiskImageBuilder};
 
 use crate::compile;
-use crate::qemu::{Firmware, Guest, Machine};
+use crate::machine::{Firmware, Machine};
+use crate::qemu::Guest;
 use crate::symbols;
 
 /// A bare-metal ELF file and what is made from it.

@@ -1,7 +1,7 @@
 //! The host's side of Tricolor, behind `./x`: builds the disk image, drives QEMU, decodes what comes back.
 //!
 //! 1. `compile` has Cargo build a bare-metal ELF file; `image` makes a disk and a table of `symbols` from it.
-//! 2. `qemu` starts a machine on that disk and watches it; `console` tells its two streams apart; `monitor` asks it for its
+//! 2. `qemu` starts a `machine` on that disk and watches it; `console` tells its two streams apart; `monitor` asks it for its
 //!    registers when it hangs.
 //! 3. `run`, `test` and `doctor` are the commands. Ends with the program's status, 1 if something went wrong on the way, 2 if
 //!    it was asked for the wrong way, 124 if it took too long.
@@ -10,6 +10,7 @@ mod compile;
 mod console;
 mod doctor;
 mod image;
+mod machine;
 mod monitor;
 mod qemu;
 mod run;
@@ -26,7 +27,10 @@ enum Command {
     /// Boot a program in QEMU; end with its status (0, 1; 2 for a fatal runtime error; 124 for a timeout)
     Run(run::Options),
     /// Run the host's tests and the machine's; with FILTER only those whose names contain it
-    Test { filter: Option<String> },
+    Test {
+        /// Part of a test's name
+        filter: Option<String>,
+    },
     /// Check what building and booting need, and name the fix for what is missing
     Doctor,
 }

@@ -1,47 +1,19 @@
-//! One QEMU process: how a machine is described to it, how long it may take, how it ended.
+//! One QEMU process: what it is given, how long it may take, how it ended.
 
 use std::io::{self, Read, Seek};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
 use crate::console::{Console, Stream};
+use crate::machine::{Machine, escaped};
 use crate::monitor::Monitor;
 use crate::symbols;
 
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, clap::ValueEnum)]
-pub(crate) enum Firmware {
-    Bios,
-    Uefi,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
-pub(crate) enum Accel {
-    /// KVM where the CPU and this user may, else TCG
-    Auto,
-    Tcg,
-    Kvm,
-}
-
-/// The machine to build.
-#[derive(Clone, Debug, clap::Args)]
-pub(crate) struct Machine {
-    #[arg(long, value_enum, default_value = "bios")]
-    pub(crate) firmware: Firmware,
-    #[arg(long, value_enum, default_value = "auto")]
-    pub(crate) accel: Accel,
-    /// CPUs of the machine
-    #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u8).range(1..))]
-    pub(crate) cpus: u8,
-    /// Memory of the machine: a number with M or G behind it
-    #[arg(long, value_name = "SIZE", default_value = "512M", value_parser = memory_size)]
-    pub(crate) mem: String,
-}
-
 /// How long a machine may take in all, and how long it may be silent.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 pub(crate) struct Patience {
     pub(crate) in_all: Option<Duration>,
     pub(crate) silence: Option<Duration>,
@@ -81,23 +53,11 @@ impl Guest {
         let log = tempfile::tempfile().map_err(no_folder)?;
         let socket = folder.path().join("monitor");
         let mut qemu = Command::new("qemu-system-x86_64");
-        qemu.args(["-machine", "pc", "-cpu", "max", "-nodefaults", "-vga", "std", "-display", "none", "-no-reboot"])
-            .args(["-device", "isa-debug-exit,iobase=0xf4,iosize=0x04", "-serial", "stdio"])
-            .args(["-smp", &machine.cpus.to_string(), "-m", &machine.mem])
+        qemu.args(machine.options()?);
+        qemu.args(["-vga", "std", "-display", "none", "-no-reboot", "-serial", "stdio"])
+            .args(["-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"])
             .args(["-drive", &format!("format=raw,snapshot=on,file={}", escaped(disk))])
             .args(["-qmp", &format!("unix:{},server=on,wait=off", escaped(&socket))]);
-        // QEMU takes the first accelerator that works.
-        if machine.accel == Accel::Kvm || machine.accel == Accel::Auto && kvm_refusal().is_none() {
-            qemu.args(["-accel", "kvm"]);
-        }
-        if machine.accel != Accel::Kvm {
-            // Only a host with x86's memory order may run the guest's CPUs in parallel.
-            qemu.args(["-accel", if cfg!(target_arch = "x86_64") { "tcg,thread=multi" } else { "tcg,thread=single" }]);
-        }
-        if machine.firmware == Firmware::Uefi {
-            let code = uefi_code().ok_or("no UEFI firmware (OVMF) found: ./x doctor says how to get it")?;
-            qemu.args(["-drive", &format!("if=pflash,format=raw,readonly=on,file={}", escaped(&code))]);
-        }
         let files = files.iter().map(|(name, text)| (*name, text.as_bytes()));
         for (name, bytes) in files.chain([("symbols", &*symbols)]) {
             let path = folder.path().join(name);
@@ -212,57 +172,4 @@ fn end_with_parent(command: &mut Command) {
     }
     #[cfg(not(target_os = "linux"))]
     let _ = command;
-}
-
-/// In QEMU's options a comma is written twice.
-fn escaped(path: &Path) -> String {
-    path.to_string_lossy().replace(',', ",,")
-}
-
-fn memory_size(text: &str) -> Result<String, String> {
-    match text.strip_suffix(['M', 'G']).map(str::parse::<u32>) {
-        Some(Ok(1..)) => Ok(text.to_owned()),
-        _ => Err("a size is a number with M or G behind it, as 64M or 4G".into()),
-    }
-}
-
-/// Why KVM cannot be used here; none if it can.
-pub(crate) fn kvm_refusal() -> Option<&'static str> {
-    if let Err(error) = fs::File::options().read(true).write(true).open("/dev/kvm") {
-        let missing = error.kind() == io::ErrorKind::NotFound;
-        return Some(if missing { "there is no /dev/kvm" } else { "/dev/kvm may not be opened by this user" });
-    }
-    let flags = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let virtualises = flags.split_whitespace().any(|flag| flag == "vmx" || flag == "svm");
-    (!virtualises).then_some("the CPU shows neither vmx nor svm")
-}
-
-/// The firmware's code, where Debian, Fedora, Arch, SUSE and Homebrew put it. Its variables live in memory.
-pub(crate) fn uefi_code() -> Option<PathBuf> {
-    [
-        "/usr/share/OVMF/OVMF_CODE.fd", // where there is a choice, the small one starts faster
-        "/usr/share/OVMF/OVMF_CODE_4M.fd",
-        "/usr/share/edk2/ovmf/OVMF_CODE.fd",
-        "/usr/share/edk2/x64/OVMF_CODE.4m.fd",
-        "/usr/share/qemu/ovmf-x86_64-code.bin",
-        "/usr/share/qemu/edk2-x86_64-code.fd",
-        "/opt/homebrew/share/qemu/edk2-x86_64-code.fd",
-        "/usr/local/share/qemu/edk2-x86_64-code.fd",
-    ]
-    .into_iter()
-    .map(PathBuf::from)
-    .find(|path| path.exists())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::memory_size;
-
-    #[test]
-    fn a_memory_size_is_a_number_with_a_unit() {
-        assert!(["64M", "1G", "4096M"].iter().all(|text| memory_size(text).is_ok()));
-        assert!(
-            ["", "64", "M", "0G", "-1M", "64m", "64MB", "1.5G", "9999999999G"].iter().all(|s| memory_size(s).is_err())
-        );
-    }
 }

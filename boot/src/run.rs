@@ -7,7 +7,8 @@ use std::time::Duration;
 use crate::compile;
 use crate::console::Stream;
 use crate::image::Image;
-use crate::qemu::{Ending, Machine, Patience};
+use crate::machine::Machine;
+use crate::qemu::{Ending, Patience};
 
 /// Settings that reach the kernel from the environment, by Go's names.
 const SETTINGS: [&str; 5] = ["GOGC", "GOMEMLIMIT", "GODEBUG", "GOMAXPROCS", "GOTRACEBACK"];
@@ -22,9 +23,10 @@ pub(crate) struct Options {
     /// List the programs
     #[arg(long)]
     list: bool,
-    /// The program and its arguments
-    #[arg(value_name = "PROGRAM [ARGS]")]
-    program: Vec<String>,
+    /// What to run, of those that --list names
+    program: Option<String>,
+    /// What it is given
+    arguments: Vec<String>,
 }
 
 /// Runs, and returns the status to end with.
@@ -44,7 +46,7 @@ pub(crate) fn run(options: Options) -> Result<u8, String> {
         }
         return Ok(0);
     }
-    let command_line = [settings, options.program].concat().join(" ");
+    let command_line = [settings, options.program.into_iter().collect(), options.arguments].concat().join(" ");
     let mut guest = image.boot(&options.machine, &[("cmdline", &command_line)])?;
     let patience = Patience { in_all: options.timeout.map(Duration::from_secs), silence: None };
     let ending = guest.watch(patience, |stream, bytes| {

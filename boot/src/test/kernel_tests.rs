@@ -11,7 +11,8 @@ use std::time::Duration;
 use super::{Boot, Report, Verdict, machine, prefix};
 use crate::console::Stream;
 use crate::image::Image;
-use crate::qemu::{Ending, Firmware, Machine, Patience};
+use crate::machine::{Firmware, Machine};
+use crate::qemu::{Ending, Patience};
 
 const MEMORY: &str = "256M";
 /// Silence is the only clock: a loaded host may slow a boot down tenfold, but not to this.
@@ -70,7 +71,9 @@ fn alone(image: &Arc<Image>, test: Test, status: u8) -> Boot {
         let mut guest = image.boot(&machine(Firmware::Bios, &test.mem), &files)?;
         let ending = guest.watch(PATIENCE, |_, _| {});
         match ending {
-            Ending::Status(ended) if ended == status && guest.console.text().replace('_', " ").contains(&test.says) => Ok(()),
+            Ending::Status(ended) if ended == status && guest.console.text().replace('_', " ").contains(&test.says) => {
+                Ok(())
+            }
             _ => Err(format!("status {status} and \"{}\" were expected, but {}", test.says, guest.account(&ending))),
         }
     };

@@ -22,7 +22,7 @@ use libtest_mimic::{Arguments, Trial};
 
 use crate::compile;
 use crate::image::Image;
-use crate::qemu::{Accel, Firmware, Machine};
+use crate::machine::{Accel, Firmware, Machine};
 
 const HOST_CRATES: [&str; 4] = ["runtime", "runtime-derive", "machine", "programs"];
 const BOOTS_AT_ONCE: usize = 4;

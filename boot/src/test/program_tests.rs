@@ -6,7 +6,8 @@ use std::time::Duration;
 use super::{Boot, Verdict, gctrace, machine, prefix};
 use crate::console::Stream;
 use crate::image::Image;
-use crate::qemu::{Ending, Firmware, Patience};
+use crate::machine::Firmware;
+use crate::qemu::{Ending, Patience};
 
 const PATIENCE: Patience = Patience { in_all: Some(Duration::from_secs(300)), silence: None };
 

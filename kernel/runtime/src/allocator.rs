@@ -3,7 +3,7 @@
 //! 1. The class of an object is a constant of its type; this CPU's cache has a span of it. Taking a slot, writing the value and, for a precise
 //!    object, its pointer mask is one no-safepoint section: the collector never sees half an object.
 //! 2. An empty cache is refilled on the CPU's own stack. The heap never collects; it says [`Shortage`], and here it is decided: at the
-//!    trigger, collect and go on; without memory, collect and try once more; then it is [`Exhausted`].
+//!    trigger, collect and go on; without memory, collect and try once more, unless GOGC=off; then it is [`Exhausted`].
 //! 3. Plain Rust collections allocate through the global allocator. A layout of alignment under 8 cannot hold a reference, and is never
 //!    scanned (`String`, `Vec<u8>`). One of 8 and more may, and every word of it counts. One byte is added there, so that a pointer one
 //!    past the end stays inside the object.
@@ -103,7 +103,7 @@ fn refill(held: SafepointsHeld, class: SpanClass, collected: &mut bool) -> Resul
 /// The decision that the heap leaves to us: `Ok` means try again.
 fn answer(shortage: Shortage, collected: &mut bool, asked: Bytes) -> Result<(), Exhausted> {
     match shortage {
-        Shortage::Exhausted { left } if *collected => Err(Exhausted { asked, left }),
+        Shortage::Exhausted { left } if *collected || gc::is_off() => Err(Exhausted { asked, left }),
         _ => {
             gc::collect_for(Reason::Allocation);
             *collected = true;
@@ -138,6 +138,7 @@ fn allocate_large(layout: Layout, kind: Kind, zeroed: bool) -> Result<NonNull<u8
 pub(crate) fn retrying<T, A>(mut attempt: impl FnMut(A) -> Result<T, (A, Exhausted)>, argument: A) -> Result<T, Exhausted> {
     match attempt(argument) {
         Ok(value) => Ok(value),
+        Err((_, exhausted)) if gc::is_off() => Err(exhausted),
         Err((argument, _)) => {
             gc::collect_for(Reason::Allocation);
             attempt(argument).map_err(|(_, exhausted)| exhausted)

@@ -202,10 +202,12 @@ impl<'a> Frames<'a> {
             let (record, low) = self.locate(block);
             let high = low + ((at.0 - block.0) / FRAME_4K) as usize;
             self.change(record, |block| {
-                for bit in low..high {
-                    assert!(!is_set(&block.ours, bit), "frame {bit} of a block is added once, found it added already");
-                    set(&mut block.ours, bit, true);
-                    set(&mut block.free, bit, true);
+                for word in 0..8 {
+                    let mask = ones(low, high, word);
+                    let twice = block.ours[word] & mask;
+                    assert!(twice == 0, "a frame is added once, found {start:?} to {end:?} partly added already");
+                    block.ours[word] |= mask;
+                    block.free[word] |= mask;
                 }
                 block.free_frames += (high - low) as u16;
             });
@@ -320,6 +322,12 @@ fn is_set(bits: &[u64; 8], bit: usize) -> bool {
 
 fn set(bits: &mut [u64; 8], bit: usize, on: bool) {
     bits[bit / 64] = bits[bit / 64] & !(1 << (bit % 64)) | (on as u64) << (bit % 64);
+}
+
+/// The bits from `low` up to, not including, `high` that lie in the given word of a bitmap.
+fn ones(low: usize, high: usize, word: usize) -> u64 {
+    let up_to = |bit: usize| 1_u64.checked_shl(bit.saturating_sub(word * 64) as u32).map_or(u64::MAX, |bit| bit - 1);
+    up_to(high) & !up_to(low)
 }
 
 fn lowest(bits: &[u64; 8]) -> Option<usize> {

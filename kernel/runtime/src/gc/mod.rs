@@ -155,6 +155,12 @@ pub(crate) fn collect_if_due(held: &SafepointsHeld, now_ns: u64) {
     }
 }
 
+/// Whether no collection starts unless [`collect`] is called: GOGC=off, and no memory limit.
+pub(crate) fn is_off() -> bool {
+    let _held = SafepointsHeld::enter();
+    STATE.lock().pacer.is_off()
+}
+
 pub(crate) fn totals() -> Totals {
     STATE.lock().total
 }

@@ -32,6 +32,10 @@ impl Pacer {
         self.memory_limit
     }
 
+    pub(super) fn is_off(&self) -> bool {
+        self.percent.is_none() && self.memory_limit.is_none()
+    }
+
     /// The heap's size at which the next collection runs; `Bytes(usize::MAX)` if none will.
     pub(super) fn goal(&self, live: Bytes, stacks: Bytes, globals: Bytes) -> Bytes {
         let by_percent = self.percent.map_or(usize::MAX, |percent| {

@@ -1,6 +1,7 @@
 //! What must hold of a heap at rest. Slow and obviously right: for tests, and for the verifier.
 
-use super::{Heap, Span, SpanClass, State};
+use super::span::State;
+use super::{Heap, Span, SpanClass};
 use crate::addr::{Address, PAGE};
 use core::fmt;
 

@@ -3,7 +3,8 @@
 //! Unsafe here: `free_large`, whose caller promises that the object is dead, and zeroing what is left over in a new span.
 #![allow(unsafe_code)]
 
-use super::{Heap, Kind, Shortage, SpanClass, State, zero};
+use super::span::State;
+use super::{Heap, Kind, Shortage, SpanClass, zero};
 use crate::addr::{Bytes, Pages};
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering::Relaxed;

@@ -2,7 +2,7 @@
 //!
 //! Allocating a small object goes up a hierarchy of caches:
 //!
-//!  1. Round the size up to one of 67 slot sizes (`size_class`) and look at this CPU's current span of that class ([`Cache`]). Its
+//!  1. Round the size up to one of 67 slot sizes (`size_class`, `span_class`) and look at this CPU's current span of that class ([`Cache`]). Its
 //!     window shows the free slots of a neighbourhood as the set bits of one word (`window`): clear the lowest, done.
 //!     No lock, about ten instructions.
 //!  2. The word is 0: move the window to the next word with a free slot. Still no lock.
@@ -18,7 +18,7 @@
 //! Freeing goes the other way:
 //!
 //!  1. The collector asks of any word which object it points into ([`Heap::find`]): one table says which span has the page,
-//!     one multiplication which slot. It marks the slot in the span's record ([`Span::mark`]).
+//!     one multiplication which slot. It marks the slot in the span's record (`marks`).
 //!  2. The sweep makes the marks the allocation bits: unmarked slots are free. A span with none marked gives its pages back (`sweep`).
 //!  3. Who knows that an object is dead can free its slot at once, if the span is still this CPU's ([`Cache::free`]).
 //!
@@ -38,12 +38,14 @@ mod central;
 mod check;
 mod fixed_pool;
 mod large;
+mod marks;
 mod page_bits;
 mod page_heap;
 mod pages;
 mod pointer_map;
 mod size_class;
 mod span;
+mod span_class;
 mod sweep;
 mod table;
 mod window;
@@ -54,11 +56,9 @@ pub(crate) mod pretend;
 mod tests;
 
 pub(crate) use cache::{Cache, zero};
-pub(crate) use check::Broken;
 pub(crate) use fixed_pool::FixedPool;
-pub(crate) use size_class::{Kind, LARGEST_PRECISE, LARGEST_SMALL, SpanClass};
-pub(crate) use span::{Object, Span, State};
-pub(crate) use sweep::Swept;
+pub(crate) use span::{Object, Span};
+pub(crate) use span_class::{Kind, SpanClass};
 
 use crate::addr::{Bytes, Pages};
 use crate::platform::{OutOfFrames, Platform};
@@ -66,6 +66,7 @@ use arena::SpanMap;
 use central::Central;
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use page_heap::PageHeap;
+use span::State;
 use spin::{Mutex, Once};
 
 /// Why there is no object yet.

@@ -22,13 +22,13 @@ impl PageBits {
 
     /// The first bit at or after `from` that differs from those of `flip`.
     fn next(&self, from: usize, flip: u64) -> usize {
-        let mut ignored = !0 << (from % 64);
-        for index in from / 64..self.0.len() {
-            let found = (self.0[index] ^ flip) & ignored;
+        let mut wanted = !0 << (from % 64);
+        for (index, word) in self.0.iter().enumerate().skip(from / 64) {
+            let found = (word ^ flip) & wanted;
             if found != 0 {
                 return index * 64 + found.trailing_zeros() as usize;
             }
-            ignored = !0;
+            wanted = !0;
         }
         CHUNK_PAGES
     }

@@ -4,8 +4,8 @@
 use super::arena::{ARENA, Arenas, CHUNK, SpanMap};
 use super::fixed_pool::FixedPool;
 use super::pages::PageAllocator;
-use super::size_class::SpanClass;
 use super::span::{Span, State};
+use super::span_class::SpanClass;
 use crate::addr::{Bytes, PAGE, Pages};
 use crate::platform::{OutOfFrames, Platform};
 

@@ -4,8 +4,9 @@
 //! Unsafe here: reading and writing the map, in the last 64th of the span's own page.
 #![allow(unsafe_code)]
 
-use super::size_class::{Kind, LARGEST_PRECISE, SpanClass};
+use super::size_class::LARGEST_PRECISE;
 use super::span::Span;
+use super::span_class::{Kind, SpanClass};
 use crate::addr::PAGE;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 

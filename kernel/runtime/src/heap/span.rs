@@ -12,7 +12,8 @@
 //! x86. Who may write them: the geometry, who holds the page heap's lock while the span is in no table; the allocation bits, the
 //! CPU that has the span in its cache, or the sweep; the marks, the collector.
 
-use super::size_class::{Kind, MOST_SLOTS, SpanClass};
+use super::size_class::MOST_SLOTS;
+use super::span_class::{Kind, SpanClass};
 use crate::addr::{Address, Bytes, Pages};
 use core::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
@@ -52,13 +53,6 @@ pub(crate) struct Span {
     class: AtomicU8,
     state: AtomicU8,
     pub(super) bits: [Bits; MOST_SLOTS / 64],
-}
-
-/// What a sweep found in one span.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct SweptSlots {
-    pub(crate) live: usize,
-    pub(crate) freed: usize,
 }
 
 impl Span {
@@ -116,10 +110,6 @@ impl Span {
         self.class().kind()
     }
 
-    pub(crate) fn is_large(&self) -> bool {
-        self.class().is_large()
-    }
-
     #[inline(always)]
     pub(crate) fn base(&self) -> Address {
         Address(self.base.load(Relaxed))
@@ -165,61 +155,12 @@ impl Span {
         Some(Object { span: self, slot, base: Address(base) })
     }
 
-    /// Marks a slot; true if it was not marked. Any number of CPUs may mark at once.
-    #[inline(always)]
-    pub(crate) fn mark(&self, slot: u32) -> bool {
-        let (bits, bit) = self.bit(slot);
-        // Most references lead to objects marked already: a load is cheaper than a locked instruction.
-        bits.marked.load(Relaxed) & bit == 0 && bits.marked.fetch_or(bit, Relaxed) & bit == 0
-    }
-
-    /// [`mark`](Span::mark) for a world that has stopped and a single CPU that marks.
-    #[inline(always)]
-    pub(crate) fn mark_stopped(&self, slot: u32) -> bool {
-        let (bits, bit) = self.bit(slot);
-        let marked = bits.marked.load(Relaxed);
-        if marked & bit != 0 {
-            return false;
-        }
-        bits.marked.store(marked | bit, Relaxed);
-        true
-    }
-
-    #[inline(always)]
-    pub(crate) fn is_marked(&self, slot: u32) -> bool {
-        let (bits, bit) = self.bit(slot);
-        bits.marked.load(Relaxed) & bit != 0
-    }
-
-    /// The marked objects at the time when each is reached.
-    pub(crate) fn marked(&'static self) -> impl Iterator<Item = Object> {
-        self.objects().filter(|object| object.is_marked())
-    }
-
     pub(crate) fn allocated(&'static self) -> impl Iterator<Item = Object> {
         self.objects().filter(|object| object.is_allocated())
     }
 
-    fn objects(&'static self) -> impl Iterator<Item = Object> {
+    pub(super) fn objects(&'static self) -> impl Iterator<Item = Object> {
         (0..self.slots()).map(move |slot| Object { span: self, slot, base: self.slot_base(slot) })
-    }
-
-    pub(super) fn clear_marks(&self) {
-        self.words().iter().for_each(|bits| bits.marked.store(0, Relaxed));
-    }
-
-    /// What is not marked is free, and the marks are cleared for the next cycle. The span is in no cache.
-    pub(super) fn sweep(&self) -> SweptSlots {
-        let mut swept = SweptSlots { live: 0, freed: 0 };
-        for (word, bits) in self.words().iter().enumerate() {
-            let live = bits.marked.load(Relaxed);
-            let dead = bits.allocated.load(Relaxed) & !live & !self.beyond(word);
-            swept.live += live.count_ones() as usize;
-            swept.freed += dead.count_ones() as usize;
-            bits.allocated.store(live | self.beyond(word), Relaxed);
-            bits.marked.store(0, Relaxed);
-        }
-        swept
     }
 
     /// The words of bits that belong to a slot.
@@ -257,11 +198,6 @@ impl Object {
     #[inline(always)]
     pub(crate) fn is_allocated(self) -> bool {
         self.span.is_allocated(self.slot)
-    }
-
-    #[inline(always)]
-    pub(crate) fn mark(self) -> bool {
-        self.span.mark(self.slot)
     }
 
     #[inline(always)]
@@ -310,31 +246,5 @@ mod tests {
                 }
             }
         }
-    }
-
-    #[test]
-    fn a_slot_is_newly_marked_once_and_only_it() {
-        let span = open(8, Kind::Noscan);
-        for slot in [0, 1, 63, 64, 511, 1023] {
-            assert!(!span.is_marked(slot));
-            assert!(if slot % 2 == 0 { span.mark(slot) } else { span.mark_stopped(slot) });
-            assert!(!span.mark(slot) && !span.mark_stopped(slot) && span.is_marked(slot));
-        }
-        assert!(span.marked().map(|object| object.slot).eq([0, 1, 63, 64, 511, 1023]));
-        span.clear_marks();
-        assert_eq!(span.marked().count(), 0);
-    }
-
-    #[test]
-    fn a_sweep_turns_marks_into_allocation_bits() {
-        let span = open(48, Kind::Noscan);
-        assert_eq!(span.slots(), 170);
-        span.begin_allocating();
-        (0..100).for_each(|slot| assert_eq!(span.take_slot(), Some(slot)));
-        span.end_allocating();
-        [3, 77, 99].into_iter().for_each(|slot| assert!(span.mark_stopped(slot)));
-        assert_eq!(span.sweep(), SweptSlots { live: 3, freed: 97 });
-        assert!(span.allocated().map(|object| object.slot).eq([3, 77, 99]));
-        assert_eq!(span.sweep(), SweptSlots { live: 0, freed: 3 });
     }
 }

@@ -1,7 +1,8 @@
 //! Sweeping: what the marks say becomes what is allocated. Go: mgcsweep.go, which sweeps span by span beside the program;
 //! here it is all of them at once, while the world is stopped and every cache has been flushed.
 
-use super::{Heap, Span, State};
+use super::span::State;
+use super::{Heap, Span};
 use crate::addr::Bytes;
 use core::sync::atomic::Ordering::Relaxed;
 

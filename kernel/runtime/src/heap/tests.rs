@@ -4,6 +4,7 @@
 #![allow(unsafe_code)]
 
 use super::pretend::{Pretend, Random};
+use super::size_class::LARGEST_PRECISE;
 use super::*;
 use crate::addr::{Address, KIB, MIB, PAGE};
 use core::ptr::NonNull;
@@ -291,7 +292,7 @@ fn any_trace_of_allocations_and_collections_agrees_with_a_list_of_objects() {
         let kind = [Kind::Noscan, Kind::Precise, Kind::Ambiguous][random.below(3)];
         let class = SpanClass::for_request(bytes, 8, kind);
         let words = class.map_or(64, |class| class.slot_bytes() / 8);
-        let mask = random.below(1 << 48) as u64 * 0x1_0001 >> (64 - words.min(64));
+        let mask = (random.below(1 << 48) as u64 * 0x1_0001) >> (64 - words.min(64));
         let base = match class {
             None => heap.allocate_large(Bytes(bytes), 8, kind, false).expect("memory").addr().get(),
             Some(class) => {

@@ -1,0 +1,94 @@
+//! The marks of a span, and what the sweep makes of them. Go: markBits in mbitmap.go, `sweep` in mgcsweep.go.
+
+use super::span::{Object, Span};
+use core::sync::atomic::Ordering::Relaxed;
+
+/// What a sweep found in one span.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct SweptSlots {
+    pub(crate) live: usize,
+    pub(crate) freed: usize,
+}
+
+impl Span {
+    /// Marks a slot; true if it was not marked. For a world that has stopped and a single CPU that marks: plain load and store.
+    #[inline(always)]
+    pub(crate) fn mark_stopped(&self, slot: u32) -> bool {
+        let (bits, bit) = self.bit(slot);
+        let marked = bits.marked.load(Relaxed);
+        if marked & bit != 0 {
+            return false;
+        }
+        bits.marked.store(marked | bit, Relaxed);
+        true
+    }
+
+    #[inline(always)]
+    pub(crate) fn is_marked(&self, slot: u32) -> bool {
+        let (bits, bit) = self.bit(slot);
+        bits.marked.load(Relaxed) & bit != 0
+    }
+
+    /// The marked objects at the time when each is reached.
+    pub(crate) fn marked(&'static self) -> impl Iterator<Item = Object> {
+        self.objects().filter(|object| object.is_marked())
+    }
+
+    pub(super) fn clear_marks(&self) {
+        self.words().iter().for_each(|bits| bits.marked.store(0, Relaxed));
+    }
+
+    /// What is not marked is free, and the marks are cleared for the next cycle. The span is in no cache.
+    pub(super) fn sweep(&self) -> SweptSlots {
+        let mut swept = SweptSlots { live: 0, freed: 0 };
+        for (word, bits) in self.words().iter().enumerate() {
+            let live = bits.marked.load(Relaxed);
+            let dead = bits.allocated.load(Relaxed) & !live & !self.beyond(word);
+            swept.live += live.count_ones() as usize;
+            swept.freed += dead.count_ones() as usize;
+            bits.allocated.store(live | self.beyond(word), Relaxed);
+            bits.marked.store(0, Relaxed);
+        }
+        swept
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::addr::Address;
+    use crate::heap::{Kind, SpanClass};
+
+    fn open(bytes: usize, kind: Kind) -> &'static Span {
+        let class = SpanClass::for_request(bytes, 8, kind).expect("small");
+        let span: &Span = Box::leak(Box::new(Span::empty()));
+        span.open(class, Address(0x4000_0000), class.pages());
+        span
+    }
+
+    #[test]
+    fn a_slot_is_newly_marked_once_and_only_it() {
+        let span = open(8, Kind::Noscan);
+        for slot in [0, 1, 63, 64, 511, 1023] {
+            assert!(!span.is_marked(slot));
+            assert!(span.mark_stopped(slot));
+            assert!(!span.mark_stopped(slot) && span.is_marked(slot));
+        }
+        assert!(span.marked().map(|object| object.slot).eq([0, 1, 63, 64, 511, 1023]));
+        span.clear_marks();
+        assert_eq!(span.marked().count(), 0);
+    }
+
+    #[test]
+    fn a_sweep_turns_marks_into_allocation_bits() {
+        let span = open(48, Kind::Noscan);
+        assert_eq!(span.slots(), 170);
+        span.begin_allocating();
+        (0..100).for_each(|slot| assert_eq!(span.take_slot(), Some(slot)));
+        span.end_allocating();
+        [3, 77, 99].into_iter().for_each(|slot| assert!(span.mark_stopped(slot)));
+        assert_eq!(span.sweep(), SweptSlots { live: 3, freed: 97 });
+        assert!(span.allocated().map(|object| object.slot).eq([3, 77, 99]));
+        assert_eq!(span.sweep(), SweptSlots { live: 0, freed: 3 });
+    }
+}

@@ -1,0 +1,155 @@
+//! SpanClass: which spans an object may be in: its size class, times what the collector may assume of its words.
+//! Go: spanClass in mheap.go.
+
+use super::size_class::{self, LARGEST_PRECISE, LARGEST_SMALL, RECIPROCAL, SIZE_CLASSES, SLOT_BYTES, SPAN_PAGES};
+use crate::addr::Pages;
+
+/// What the collector may assume of the words of an object.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub(crate) enum Kind {
+    /// No word is a reference; never read.
+    Noscan = 0,
+    /// A bit per word says whether it may hold a reference ([`super::pointer_map`]).
+    Precise = 1,
+    /// Any aligned word may hold one.
+    Ambiguous = 2,
+}
+
+/// A size class and a [`Kind`] in one byte, `kind * 68 + size class`, so that with a constant kind the class of a request is a
+/// lookup and an addition, and the kind of a class two comparisons.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct SpanClass(u8);
+
+impl SpanClass {
+    pub(crate) const COUNT: usize = 3 * SIZE_CLASSES;
+
+    /// The class for an object of so many bytes at so aligned an address (a power of two), or `None` if it is large.
+    /// A request for 0 bytes gets the smallest slot. A precise one that needs more than [`LARGEST_PRECISE`] comes back
+    /// ambiguous. Constant arguments give a constant.
+    #[inline(always)]
+    pub(crate) const fn for_request(bytes: usize, align: usize, kind: Kind) -> Option<SpanClass> {
+        if bytes > LARGEST_SMALL {
+            return None;
+        }
+        let mut class = size_class::holding(bytes);
+        if align > 8 {
+            class = match size_class::aligned(class, align) {
+                Some(class) => class,
+                None => return None,
+            };
+        }
+        let kind = match kind {
+            Kind::Precise if SLOT_BYTES[class as usize] as usize > LARGEST_PRECISE => Kind::Ambiguous,
+            kind => kind,
+        };
+        Some(SpanClass::new(class, kind))
+    }
+
+    pub(crate) const fn large(kind: Kind) -> SpanClass {
+        SpanClass::new(0, kind)
+    }
+
+    const fn new(size_class: u8, kind: Kind) -> SpanClass {
+        SpanClass((kind as u8 * SIZE_CLASSES as u8).wrapping_add(size_class))
+    }
+
+    /// The class with this [`index`](SpanClass::index), which is below [`COUNT`](SpanClass::COUNT).
+    pub(crate) const fn from_index(index: u8) -> SpanClass {
+        debug_assert!((index as usize) < SpanClass::COUNT);
+        SpanClass(index)
+    }
+
+    pub(crate) const fn index(self) -> u8 {
+        self.0
+    }
+
+    #[inline(always)]
+    pub(crate) const fn kind(self) -> Kind {
+        const PRECISE: u8 = SpanClass::large(Kind::Precise).0;
+        const AMBIGUOUS: u8 = SpanClass::large(Kind::Ambiguous).0;
+        match self.0 {
+            AMBIGUOUS.. => Kind::Ambiguous,
+            PRECISE.. => Kind::Precise,
+            _ => Kind::Noscan,
+        }
+    }
+
+    const fn size_class(self) -> usize {
+        self.0 as usize % SIZE_CLASSES
+    }
+
+    pub(crate) const fn is_large(self) -> bool {
+        self.size_class() == 0
+    }
+
+    /// The size of a slot; 0 for large objects, of which each has its own.
+    pub(crate) const fn slot_bytes(self) -> usize {
+        SLOT_BYTES[self.size_class()] as usize
+    }
+
+    /// The length of a span; 0 for large objects.
+    pub(crate) const fn pages(self) -> Pages {
+        Pages(SPAN_PAGES[self.size_class()] as usize)
+    }
+
+    pub(crate) const fn reciprocal(self) -> u32 {
+        RECIPROCAL[self.size_class()]
+    }
+
+    /// How many slots a span is cut into. Precise spans keep a bit per word, a 64th of the span, at their end.
+    pub(crate) const fn slots(self) -> usize {
+        let span = self.pages().bytes().0;
+        let map = if matches!(self.kind(), Kind::Precise) { span / 64 } else { 0 };
+        if self.is_large() { 1 } else { (span - map) / self.slot_bytes() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::addr::PAGE;
+
+    #[test]
+    fn alignment_picks_a_slot_size_that_it_divides_or_makes_the_object_large() {
+        for align in (4..=14).map(|shift| 1 << shift) {
+            for bytes in [1, 24, 40, 100, 513, 1025, 5000, 20_000, LARGEST_SMALL] {
+                match SpanClass::for_request(bytes, align, Kind::Noscan) {
+                    Some(class) => assert!(class.slot_bytes() >= bytes && class.slot_bytes().is_multiple_of(align)),
+                    None => assert!(align > PAGE.0),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_span_class_is_its_size_class_and_its_kind() {
+        for kind in [Kind::Noscan, Kind::Precise, Kind::Ambiguous] {
+            for bytes in 0..=LARGEST_PRECISE {
+                let class = SpanClass::for_request(bytes, 8, kind).expect("small");
+                assert_eq!((class.kind(), class.slot_bytes() >= bytes), (kind, true));
+            }
+            assert!(SpanClass::large(kind).is_large());
+            assert_eq!(SpanClass::large(kind).kind(), kind);
+        }
+        let above = SpanClass::for_request(LARGEST_PRECISE + 1, 8, Kind::Precise).map(SpanClass::kind);
+        assert_eq!(above, Some(Kind::Ambiguous));
+    }
+
+    #[test]
+    fn precise_slots_leave_room_for_their_map() {
+        for bytes in (8..=LARGEST_PRECISE).step_by(8) {
+            let class = SpanClass::for_request(bytes, 8, Kind::Precise).expect("small");
+            assert!(class.slots() * class.slot_bytes() + PAGE.0 / 64 <= PAGE.0);
+            assert!((class.slots() + 1) * class.slot_bytes() + PAGE.0 / 64 > PAGE.0);
+        }
+    }
+
+    #[test]
+    fn what_is_too_large_for_a_slot_has_no_class() {
+        assert!(SpanClass::for_request(LARGEST_SMALL, 8, Kind::Noscan).is_some());
+        for bytes in [LARGEST_SMALL + 1, 32 * 1024, usize::MAX] {
+            assert_eq!(SpanClass::for_request(bytes, 8, Kind::Noscan), None);
+        }
+    }
+}
