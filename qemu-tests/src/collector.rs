@@ -126,7 +126,8 @@ fn enums_and_large_objects_hold_theirs() {
         collect();
         let Shape::Objects(object, Some(next)) = &*black_box(shapes) else { return false };
         let Shape::Text { text, large } = &**next else { return false };
-        let numbers_are_same = matches!(&*numbers, Shape::Numbers(1, word) if *word == Hidden::of(shapes).inverted() as u64);
+        let numbers_are_same =
+            matches!(&*numbers, Shape::Numbers(1, word) if *word == Hidden::of(shapes).inverted() as u64);
         object.is_intact() && text.iter().all(|object| object.is_intact()) && *large == [1; 100] && numbers_are_same
     }));
 }

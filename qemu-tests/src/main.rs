@@ -5,12 +5,21 @@
 //! or an unexpected fault ends the boot; the host starts another for the tests that are left.
 
 #![cfg_attr(target_os = "none", no_std, no_main)]
+#![cfg_attr(target_os = "none", feature(offset_of_enum))]
 
 #[cfg(target_os = "none")]
 extern crate alloc;
 
 #[cfg(target_os = "none")]
+mod canary;
+#[cfg(target_os = "none")]
+mod collector;
+#[cfg(target_os = "none")]
 mod machine_permissions;
+#[cfg(target_os = "none")]
+mod roots;
+#[cfg(target_os = "none")]
+mod stacks;
 
 #[cfg(target_os = "none")]
 mod kernel {

@@ -125,7 +125,10 @@ fn park_with_object() -> (JoinHandle<bool>, Hidden) {
     let thread = go(|| {
         let objects = [Canary::hatch()];
         black_box(&objects);
-        WAITING.set(Some(Gc::new(Waiting { thread: current(), object: AtomicUsize::new(Hidden::of(objects[0]).inverted()) })));
+        WAITING.set(Some(Gc::new(Waiting {
+            thread: current(),
+            object: AtomicUsize::new(Hidden::of(objects[0]).inverted()),
+        })));
         park();
         black_box(&objects)[0].is_intact()
     });

@@ -18,10 +18,18 @@ impl Parse for Keys {
                 "status" => after_equals::<LitInt>(input)?.base10_parse::<u8>()?.to_string(),
                 "says" => after_equals::<LitStr>(input)?.value().replace(' ', "_"),
                 "cmdline" | "mem" => after_equals::<LitStr>(input)?.value(),
-                _ => return Err(Error::new_spanned(&key, "expected `status = 2`, `says = \"…\"`, `cmdline = \"…\"`, `mem = \"64M\"` or `off`")),
+                _ => {
+                    return Err(Error::new_spanned(
+                        &key,
+                        "expected `status = 2`, `says = \"…\"`, `cmdline = \"…\"`, `mem = \"64M\"` or `off`",
+                    ));
+                }
             };
             if value.is_empty() || value.contains(char::is_whitespace) {
-                return Err(Error::new_spanned(&key, "the value must have no white space (settings: comma between them)"));
+                return Err(Error::new_spanned(
+                    &key,
+                    "the value must have no white space (settings: comma between them)",
+                ));
             }
             line.push_str(&format!(" {key}={value}"));
             if !input.is_empty() {
@@ -87,7 +95,8 @@ mod tests {
         assert_eq!(line("").expect("no keys"), "");
         assert_eq!(line("off").expect("a flag"), " off=true");
         assert_eq!(
-            line(r#"status = 2, says = "out of memory", cmdline = "GOGC=off,GODEBUG=gctrace=1", mem = "64M","#).expect("all keys"),
+            line(r#"status = 2, says = "out of memory", cmdline = "GOGC=off,GODEBUG=gctrace=1", mem = "64M","#)
+                .expect("all keys"),
             " status=2 says=out_of_memory cmdline=GOGC=off,GODEBUG=gctrace=1 mem=64M"
         );
     }

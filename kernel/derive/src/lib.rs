@@ -59,9 +59,10 @@ pub fn kernel_test(attribute: TokenStream, item: TokenStream) -> TokenStream {
 }
 
 fn expanded(result: syn::Result<proc_macro2::TokenStream>) -> TokenStream {
-    result.unwrap_or_else(|error| {
-        let message = error.to_compile_error();
-        quote!(#message)
-    })
-    .into()
+    result
+        .unwrap_or_else(|error| {
+            let message = error.to_compile_error();
+            quote!(#message)
+        })
+        .into()
 }

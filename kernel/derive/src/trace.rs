@@ -14,7 +14,9 @@ pub(crate) fn expand(mut input: DeriveInput) -> Result<TokenStream> {
     }
     let fields = match &input.data {
         Data::Struct(data) => scans(&data.fields, None),
-        Data::Enum(data) => data.variants.iter().flat_map(|variant| scans(&variant.fields, Some(&variant.ident))).collect(),
+        Data::Enum(data) => {
+            data.variants.iter().flat_map(|variant| scans(&variant.fields, Some(&variant.ident))).collect()
+        }
         Data::Union(_) => {
             return Err(Error::new_spanned(
                 &input.ident,
@@ -61,7 +63,13 @@ fn scans(fields: &Fields, variant: Option<&Ident>) -> Vec<TokenStream> {
 fn bound_used_parameters(input: &mut DeriveInput) {
     let used: Vec<Ident> = {
         let types: Vec<&Type> = all_fields(&input.data).map(|field| &field.ty).filter(|ty| !is_phantom(ty)).collect();
-        input.generics.type_params().map(|parameter| &parameter.ident).filter(|name| types.iter().any(|ty| mentions(ty.to_token_stream(), name))).cloned().collect()
+        input
+            .generics
+            .type_params()
+            .map(|parameter| &parameter.ident)
+            .filter(|name| types.iter().any(|ty| mentions(ty.to_token_stream(), name)))
+            .cloned()
+            .collect()
     };
     let bounds = &mut input.generics.make_where_clause().predicates;
     for name in used {
@@ -107,9 +115,31 @@ mod tests {
 
     #[test]
     fn packed_types_are_refused_however_they_say_it() {
-        assert!(refusal(parse_quote!(#[repr(packed)] struct A(u8, u64);)).contains("packed"));
-        assert!(refusal(parse_quote!(#[repr(C, packed(4))] struct A { a: u8 })).contains("packed"));
-        assert!(expand(parse_quote!(#[repr(C, align(16))] struct A { a: u8 })).is_ok());
+        assert!(
+            refusal(parse_quote!(
+                #[repr(packed)]
+                struct A(u8, u64);
+            ))
+            .contains("packed")
+        );
+        assert!(
+            refusal(parse_quote!(
+                #[repr(C, packed(4))]
+                struct A {
+                    a: u8,
+                }
+            ))
+            .contains("packed")
+        );
+        assert!(
+            expand(parse_quote!(
+                #[repr(C, align(16))]
+                struct A {
+                    a: u8,
+                }
+            ))
+            .is_ok()
+        );
     }
 
     #[test]
@@ -119,8 +149,15 @@ mod tests {
 
     #[test]
     fn only_used_parameters_are_bounded() {
-        let expanded = expand(parse_quote!(struct A<T, U, V>(Vec<(u8, T)>, PhantomData<U>, [V; 2]);)).expect("a plain struct").to_string();
-        assert!(expanded.contains("T : :: runtime :: trace :: Trace") && expanded.contains("V : :: runtime :: trace :: Trace"));
+        let expanded = expand(parse_quote!(
+            struct A<T, U, V>(Vec<(u8, T)>, PhantomData<U>, [V; 2]);
+        ))
+        .expect("a plain struct")
+        .to_string();
+        assert!(
+            expanded.contains("T : :: runtime :: trace :: Trace")
+                && expanded.contains("V : :: runtime :: trace :: Trace")
+        );
         assert!(!expanded.contains("U : :: runtime :: trace :: Trace"));
     }
 }

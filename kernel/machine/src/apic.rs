@@ -128,7 +128,9 @@ fn measure() -> u64 {
 /// The 8259s' start sequence, for their vectors must not look like exceptions, then all lines masked. Masked ones may
 /// still raise a spurious interrupt; the trap's dispatch lets it pass.
 fn mask_8259() {
-    for (command, data, first_vector, cascade) in [(0x20, 0x21, vector::OLD.start as u8, 4u8), (0xa0, 0xa1, vector::OLD.start as u8 + 8, 2)] {
+    for (command, data, first_vector, cascade) in
+        [(0x20, 0x21, vector::OLD.start as u8, 4u8), (0xa0, 0xa1, vector::OLD.start as u8 + 8, 2)]
+    {
         let (mut command, mut data) = (Port::<u8>::new(command), Port::<u8>::new(data));
         // SAFETY: the 8259s are where every PC has them, nobody else drives them, and after this they are silent.
         unsafe {

@@ -19,25 +19,28 @@ pub const BOOT_CONFIG: BootloaderConfig = memory::LOADER_CONFIG;
 static MAIN: Once<fn(&'static str) -> u8> = Once::new();
 
 /// Brings the machine up, starts the runtime, runs `main` as its first thread and ends with its status.
+#[rustfmt::skip]
 pub fn start(info: &'static mut BootInfo, main: fn(&'static str) -> u8) -> ! {
     MAIN.call_once(|| main);
-    console::open();     // a voice, so that what follows can complain
-    control::set();      // CR0, CR4, EFER, whatever the firmware left
-    gdt::load();         // our segments: the loader's lie in memory that is about to go
-    idt::load();         // from here on a fault is reported
+    console::open();         // a voice, so that what follows can complain
+    control::set();          // CR0, CR4, EFER, whatever the firmware left
+    gdt::load();             // our segments: the loader's lie in memory that is about to go
+    idt::load();             // from here on a fault is reported
+                             // page tables, frames, a stack of our own
     // SAFETY: called once, by the only CPU, with the loader's information as it came.
-    unsafe { memory::take_over(info, go_on, refuse) } // page tables, frames, a stack of our own
+    unsafe { memory::take_over(info, go_on, refuse) }
 }
 
 /// The second half, on our own stack and page tables.
+#[rustfmt::skip]
 fn go_on(found: Handover) -> ! {
-    gdt::give_stacks();  // a stack with a guard page for each kind of trap
-    tsc::start();        // the clock
-    apic::start();       // the timer's interrupt
-    backtrace::load_names(); // from the host, if it gave any
+    gdt::give_stacks();      // for each kind of trap a stack, a guard page below it
+    tsc::start();            // the clock
+    apic::start();           // the timer's interrupt
+    backtrace::load_names(); // our functions' names, if the host gave them
     let command_line = fw_cfg::command_line();
     greet(&found);
-    platform::hand_over(); // page faults are the runtime's from here on
+    platform::hand_over();   // page faults are the runtime's from here on
     let main = *MAIN.get().expect("`start` has set it");
     // SAFETY: called once, interrupts off, on a stack that the runtime may now have as its own.
     unsafe { runtime::start(&MACHINE, Start { command_line, system_stack: found.stack, main }) }
@@ -55,6 +58,13 @@ fn greet(found: &Handover) {
     let kilohertz = tsc::hertz() / 1000;
     report!(
         "tricolor: {} CPU, {} MiB, TSC {}.{} MHz, {}.{} MiB of frames in use beyond the {}.{} MiB image",
-        MACHINE.cpu_count(), found.ram.0.div_ceil(MIB), kilohertz / 1000, kilohertz / 100 % 10, used / 10, used % 10, image / 10, image % 10,
+        MACHINE.cpu_count(),
+        found.ram.0.div_ceil(MIB),
+        kilohertz / 1000,
+        kilohertz / 100 % 10,
+        used / 10,
+        used % 10,
+        image / 10,
+        image % 10,
     );
 }

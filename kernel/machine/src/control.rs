@@ -24,7 +24,9 @@ pub(crate) fn set() {
     // SAFETY: long mode with four-level paging is what the loader left, and these values keep it. What they add (write
     // protection, no-execute, no user pages for the kernel) forbids nothing that the loader's tables need.
     unsafe {
-        Efer::write_raw((EferFlags::LONG_MODE_ENABLE | EferFlags::LONG_MODE_ACTIVE | EferFlags::NO_EXECUTE_ENABLE).bits());
+        Efer::write_raw(
+            (EferFlags::LONG_MODE_ENABLE | EferFlags::LONG_MODE_ACTIVE | EferFlags::NO_EXECUTE_ENABLE).bits(),
+        );
         Cr0::write_raw(cr0.bits());
         Cr4::write_raw(cr4.bits());
         core::arch::asm!("fninit", options(nomem, nostack));

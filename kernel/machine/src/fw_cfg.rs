@@ -201,7 +201,10 @@ mod tests {
     fn a_name_without_an_end_is_nobodys() {
         let endless = [b'x'; 56];
         assert_eq!(find([entry(1, 2, &endless)], "x"), None);
-        assert_eq!(find([entry(1, 2, &endless), entry(3, 4, &endless[..55])], str::from_utf8(&endless[..55]).expect("x")), Some(File { selector: 4, bytes: 3 }));
+        assert_eq!(
+            find([entry(1, 2, &endless), entry(3, 4, &endless[..55])], str::from_utf8(&endless[..55]).expect("x")),
+            Some(File { selector: 4, bytes: 3 })
+        );
     }
 
     #[test]

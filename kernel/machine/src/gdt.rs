@@ -32,8 +32,15 @@ pub(crate) enum Slot {
 }
 
 /// How large the slots' stacks are, from slot 1 on.
-const STACK_SIZES: [Bytes; 7] =
-    [Bytes(16 * KIB), Bytes(16 * KIB), Bytes(16 * KIB), Bytes(32 * KIB), Bytes(16 * KIB), Bytes(64 * KIB), Bytes(16 * KIB)];
+const STACK_SIZES: [Bytes; 7] = [
+    Bytes(16 * KIB),
+    Bytes(16 * KIB),
+    Bytes(16 * KIB),
+    Bytes(32 * KIB),
+    Bytes(16 * KIB),
+    Bytes(64 * KIB),
+    Bytes(16 * KIB),
+];
 
 pub(crate) const CODE: u16 = 1 << 3;
 const DATA: u16 = 2 << 3;

@@ -99,7 +99,8 @@ pub(crate) fn load() {
         gate[0].store(low, Ordering::Relaxed);
         gate[1].store(stub >> 32, Ordering::Relaxed);
     }
-    let pointer = DescriptorTablePointer { limit: size_of_val(&GATES) as u16 - 1, base: VirtAddr::from_ptr(&raw const GATES) };
+    let pointer =
+        DescriptorTablePointer { limit: size_of_val(&GATES) as u16 - 1, base: VirtAddr::from_ptr(&raw const GATES) };
     // SAFETY: the table is a static, each of its gates leads to a stub that saves and restores everything.
     unsafe { lidt(&pointer) };
 }

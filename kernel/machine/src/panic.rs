@@ -14,7 +14,9 @@ fn panicked(info: &PanicInfo<'_>) -> ! {
     if before == 0 {
         let (rip, rbp): (usize, usize);
         // SAFETY: reads two registers.
-        unsafe { core::arch::asm!("lea {}, [rip]", "mov {}, rbp", out(reg) rip, out(reg) rbp, options(nomem, nostack)) };
+        unsafe {
+            core::arch::asm!("lea {}, [rip]", "mov {}, rbp", out(reg) rip, out(reg) rbp, options(nomem, nostack))
+        };
         backtrace::report(rip, rbp);
     }
     exit::exit(if testing::fail(format_args!("{}", info.message())) { 1 } else { 2 })

@@ -65,7 +65,11 @@ impl Platform for Machine {
 
     fn set_interrupts(&self, on: bool) -> bool {
         let were_on = interrupts::are_enabled();
-        if on { interrupts::enable() } else { interrupts::disable() }
+        if on {
+            interrupts::enable()
+        } else {
+            interrupts::disable()
+        }
         were_on
     }
 

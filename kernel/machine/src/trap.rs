@@ -24,13 +24,12 @@ pub(crate) mod vector {
     pub(crate) const SPURIOUS: usize = 0xff;
 }
 
-const NAMES: [&str; 32] = [
-    "divide error", "debug", "non-maskable interrupt", "breakpoint", "overflow", "bound range exceeded", "invalid opcode",
-    "device not available", "double fault", "coprocessor segment overrun", "invalid TSS", "segment not present",
-    "stack-segment fault", "general protection", "page fault", "reserved", "x87 floating-point error", "alignment check",
-    "machine check", "SIMD floating-point error", "virtualization", "control protection", "reserved", "reserved", "reserved",
-    "reserved", "reserved", "reserved", "hypervisor injection", "VMM communication", "security", "reserved",
-];
+/// The exceptions' names, in order.
+const NAMES: &str = "divide error, debug, non-maskable interrupt, breakpoint, overflow, bound range exceeded, invalid opcode, \
+    device not available, double fault, coprocessor segment overrun, invalid TSS, segment not present, stack-segment fault, \
+    general protection, page fault, reserved, x87 floating-point error, alignment check, machine check, \
+    SIMD floating-point error, virtualization, control protection, reserved, reserved, reserved, reserved, reserved, reserved, \
+    hypervisor injection, VMM communication, security";
 
 /// Bits of a page fault's error code.
 const PRESENT: usize = 1 << 0;
@@ -83,7 +82,7 @@ fn unexpected_exception(registers: &mut Registers, address: Option<Address>) {
     if expect::leave(registers, address) {
         return;
     }
-    let name = NAMES[registers.vector];
+    let name = NAMES.split(", ").nth(registers.vector).unwrap_or("reserved");
     let before = exit::dying();
     if before > 0 {
         report!("another fault while reporting one: {name} at {:#x}", registers.rip);
@@ -122,7 +121,14 @@ fn place(address: Address) -> &'static str {
 /// All registers, then the call chain.
 fn print(registers: &Registers, address: Option<Address>) {
     let r = registers;
-    report!("vector {:#04x}  error code {:#06x}  rflags {:#010x}  cs {:#x}  ss {:#x}", r.vector, r.error_code, r.rflags, r.cs, r.ss);
+    report!(
+        "vector {:#04x}  error code {:#06x}  rflags {:#010x}  cs {:#x}  ss {:#x}",
+        r.vector,
+        r.error_code,
+        r.rflags,
+        r.cs,
+        r.ss
+    );
     report!("rip {:#018x}  rsp {:#018x}  rbp {:#018x}", r.rip, r.rsp, r.rbp);
     report!("rax {:#018x}  rbx {:#018x}  rcx {:#018x}", r.rax, r.rbx, r.rcx);
     report!("rdx {:#018x}  rsi {:#018x}  rdi {:#018x}", r.rdx, r.rsi, r.rdi);

@@ -31,7 +31,10 @@ static SCALE: AtomicU64 = AtomicU64::new(0);
 pub(crate) fn start() {
     ORIGIN.store(count(), Ordering::Relaxed);
     let hertz = by_interval_timer().or_else(by_cpuid).unwrap_or_else(|| {
-        report!("warning: no interval timer and no rate from CPUID; times assume a TSC of {} MHz", ASSUMED_HZ / 1_000_000);
+        report!(
+            "warning: no interval timer and no rate from CPUID; times assume a TSC of {} MHz",
+            ASSUMED_HZ / 1_000_000
+        );
         ASSUMED_HZ
     });
     HERTZ.store(hertz, Ordering::Relaxed);
@@ -98,9 +101,10 @@ fn reading() -> (u64, u16) {
 /// What the CPU says of itself: leaf 0x15 (crystal and ratio), else leaf 0x16 (its base frequency in MHz).
 fn by_cpuid() -> Option<u64> {
     let highest = __cpuid(0).eax;
-    let crystal = (highest >= 0x15).then(|| __cpuid(0x15)).filter(|leaf| leaf.eax != 0).map_or(0, |leaf| {
-        u64::from(leaf.ecx) * u64::from(leaf.ebx) / u64::from(leaf.eax)
-    });
+    let crystal = (highest >= 0x15)
+        .then(|| __cpuid(0x15))
+        .filter(|leaf| leaf.eax != 0)
+        .map_or(0, |leaf| u64::from(leaf.ecx) * u64::from(leaf.ebx) / u64::from(leaf.eax));
     let base = if highest >= 0x16 { u64::from(__cpuid(0x16).eax & 0xffff) * 1_000_000 } else { 0 };
     [crystal, base].into_iter().find(|hertz| SANE_HZ.contains(hertz))
 }

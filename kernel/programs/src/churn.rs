@@ -34,7 +34,8 @@ fn churn(arguments: &Arguments) -> u8 {
     loop {
         for _ in 0..LIVE {
             let seed = random.number();
-            let (made_from, old) = core::mem::replace(&mut live[random.below(LIVE as u64) as usize], (seed, make(seed)));
+            let (made_from, old) =
+                core::mem::replace(&mut live[random.below(LIVE as u64) as usize], (seed, make(seed)));
             if !is_intact(made_from, &old) {
                 return broken(made_from, &old);
             }
@@ -54,7 +55,9 @@ fn churn(arguments: &Arguments) -> u8 {
     }
     let after = memory_stats();
     let (collections, freed) = (after.num_gc - before.num_gc, after.frees - before.frees);
-    println!("{made} lists, strings, vectors and maps; {collections} collections freed {freed} objects; {checks} checks");
+    println!(
+        "{made} lists, strings, vectors and maps; {collections} collections freed {freed} objects; {checks} checks"
+    );
     collect();
     println!("live heap: {} KiB", memory_stats().heap_alloc >> 10);
     let intact = live.iter().all(|(seed, value)| is_intact(*seed, value));
@@ -98,7 +101,9 @@ fn is_intact(seed: u64, value: &Live) -> bool {
         Live::List(head) => is_list(*head, random, count),
         Live::Text(text) => {
             let mut words = text.split_ascii_whitespace();
-            random.take(count).all(|number| words.next().and_then(|word| u64::from_str_radix(word, 16).ok()) == Some(number))
+            random
+                .take(count)
+                .all(|number| words.next().and_then(|word| u64::from_str_radix(word, 16).ok()) == Some(number))
                 && words.next().is_none()
         }
         Live::Numbers(numbers) => random.take(count).eq(numbers.iter().copied()),

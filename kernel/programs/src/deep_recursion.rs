@@ -47,9 +47,13 @@ fn descend(depth: u64, top: usize, bottom: usize) -> Walk {
     let address = (&raw const words).addr();
     words.fill(depth ^ address as u64);
     black_box(&mut words);
-    let mut walk =
-        if address > bottom { descend(depth + 1, top, bottom) } else { Walk { frames: depth + 1, bytes: top - address, changed: 0 } };
-    let is_same = (&raw const words).addr() == address && black_box(&words).iter().all(|word| *word == depth ^ address as u64);
+    let mut walk = if address > bottom {
+        descend(depth + 1, top, bottom)
+    } else {
+        Walk { frames: depth + 1, bytes: top - address, changed: 0 }
+    };
+    let is_same =
+        (&raw const words).addr() == address && black_box(&words).iter().all(|word| *word == depth ^ address as u64);
     walk.changed += u64::from(!is_same);
     walk
 }

@@ -27,7 +27,10 @@ fn spinner(arguments: &Arguments) -> u8 {
     while !IS_SPINNING.load(Ordering::Relaxed) {
         yield_now();
     }
-    println!("a thread runs `loop {{}}`; the timer took the processor from it, {} us after main had given it up", (now() - start) / 1000);
+    println!(
+        "a thread runs `loop {{}}`; the timer took the processor from it, {} us after main had given it up",
+        (now() - start) / 1000
+    );
 
     let before = memory_stats();
     drop_lists(1000, 100);

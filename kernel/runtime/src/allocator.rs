@@ -37,7 +37,12 @@ pub struct Exhausted {
 impl fmt::Display for Exhausted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let live = HEAP.live().0 >> 10;
-        write!(f, "out of memory: asked for {} bytes, {} KiB of memory left, heap holds {live} KiB", self.asked.0, self.left.0 >> 10)
+        write!(
+            f,
+            "out of memory: asked for {} bytes, {} KiB of memory left, heap holds {live} KiB",
+            self.asked.0,
+            self.left.0 >> 10
+        )
     }
 }
 
@@ -135,7 +140,10 @@ fn allocate_large(layout: Layout, kind: Kind, zeroed: bool) -> Result<NonNull<u8
 }
 
 /// Runs `attempt` again after a collection if it found no memory.
-pub(crate) fn retrying<T, A>(mut attempt: impl FnMut(A) -> Result<T, (A, Exhausted)>, argument: A) -> Result<T, Exhausted> {
+pub(crate) fn retrying<T, A>(
+    mut attempt: impl FnMut(A) -> Result<T, (A, Exhausted)>,
+    argument: A,
+) -> Result<T, Exhausted> {
     match attempt(argument) {
         Ok(value) => Ok(value),
         Err((_, exhausted)) if gc::is_off() => Err(exhausted),
@@ -179,7 +187,8 @@ impl Collected {
             let held = SafepointsHeld::enter_first();
             // SAFETY: the only reference in this section.
             let cache = unsafe { held.cache() };
-            let place = if zeroed || kind == Kind::Ambiguous { cache.allocate_zeroed(class) } else { cache.allocate(class) };
+            let place =
+                if zeroed || kind == Kind::Ambiguous { cache.allocate_zeroed(class) } else { cache.allocate(class) };
             match place {
                 Some(place) => return place.as_ptr(),
                 None if refill(held, class, &mut collected).is_err() => return ptr::null_mut(),

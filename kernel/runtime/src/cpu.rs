@@ -105,7 +105,9 @@ impl SafepointsHeld {
     #[inline(always)]
     pub(crate) fn enter_first() -> SafepointsHeld {
         // SAFETY: reads this CPU's header.
-        unsafe { asm!("cmp dword ptr gs:[{depth}], 0", "jne {nested}", depth = const DEPTH, nested = label { allocation_in_section() }, options(nostack)) };
+        unsafe {
+            asm!("cmp dword ptr gs:[{depth}], 0", "jne {nested}", depth = const DEPTH, nested = label { allocation_in_section() }, options(nostack))
+        };
         SafepointsHeld::enter()
     }
 
@@ -284,7 +286,9 @@ pub(crate) unsafe fn in_handler() -> core::mem::ManuallyDrop<SafepointsHeld> {
 pub(crate) fn here() -> (usize, usize) {
     let (rip, rbp): (usize, usize);
     // SAFETY: reads two registers.
-    unsafe { asm!("lea {}, [rip]", "mov {}, rbp", out(reg) rip, out(reg) rbp, options(nomem, nostack, preserves_flags)) };
+    unsafe {
+        asm!("lea {}, [rip]", "mov {}, rbp", out(reg) rip, out(reg) rbp, options(nomem, nostack, preserves_flags))
+    };
     (rip, rbp)
 }
 
@@ -301,7 +305,12 @@ fn stack_pointer() -> usize {
 /// # Safety
 /// The stack is free and stays so until `f` returns; `top` is a multiple of 16.
 #[unsafe(naked)]
-unsafe extern "sysv64" fn call_on(f: extern "sysv64" fn(*mut ()), arg: *mut (), top: usize, saved_sp: *const Cell<usize>) {
+unsafe extern "sysv64" fn call_on(
+    f: extern "sysv64" fn(*mut ()),
+    arg: *mut (),
+    top: usize,
+    saved_sp: *const Cell<usize>,
+) {
     naked_asm!(
         "push rbp",
         "mov rbp, rsp",

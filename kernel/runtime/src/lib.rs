@@ -40,8 +40,8 @@ pub mod switch_off;
 pub mod upcall;
 
 pub use allocator::{Collected, Exhausted, out_of_memory};
-pub use gc::{Gc, GcCell, Reference, collect, cycles, set_forced_period, set_gc_percent};
 pub use gc::trace::{self, Scan, Trace};
+pub use gc::{Gc, GcCell, Reference, collect, cycles, set_forced_period, set_gc_percent};
 pub use report::{MemoryStats, memory_stats};
 pub use runtime_derive::{Trace, kernel_test, program};
 pub use sched::{Builder, Failure, JoinHandle, ThreadRef, current, go, park, set_preemption, sleep, ticks, yield_now};

@@ -100,7 +100,9 @@ impl Arguments<'_> {
     /// Too few, too many, none, or one out of its range: reports what was wrong and what would be right in one line, and
     /// returns `None`; the program then returns [`MISUSED`].
     pub fn numbers<const N: usize>(&self, allowed: [RangeInclusive<u64>; N]) -> Option<[u64; N]> {
-        self.parse(allowed).map_err(|wrong| crate::report!("{}: {wrong} (usage: {})", first_word(self.usage), self.usage)).ok()
+        self.parse(allowed)
+            .map_err(|wrong| crate::report!("{}: {wrong} (usage: {})", first_word(self.usage), self.usage))
+            .ok()
     }
 
     fn parse<const N: usize>(&self, allowed: [RangeInclusive<u64>; N]) -> Result<[u64; N], Misuse<'_>> {
@@ -112,7 +114,11 @@ impl Arguments<'_> {
         for (index, range) in allowed.into_iter().enumerate() {
             let name = names.next().unwrap_or("a number");
             let word = self.words.get(index).copied();
-            numbers[index] = word.and_then(number).filter(|number| range.contains(number)).ok_or(Misuse::Wrong { name, word, range })?;
+            numbers[index] = word.and_then(number).filter(|number| range.contains(number)).ok_or(Misuse::Wrong {
+                name,
+                word,
+                range,
+            })?;
         }
         Ok(numbers)
     }
@@ -168,9 +174,15 @@ mod tests {
     #[test]
     fn a_wrong_argument_is_named_with_what_would_be_right() {
         for word in ["x", "-1", "M", "10", "é", "99999999999G", "99999999999999999999"] {
-            assert_eq!(parse(&[word, "1"], [2..=9, 0..=1]), Err(alloc::format!("DEPTH must be a number from 2 to 9, not `{word}`")));
+            assert_eq!(
+                parse(&[word, "1"], [2..=9, 0..=1]),
+                Err(alloc::format!("DEPTH must be a number from 2 to 9, not `{word}`"))
+            );
         }
-        assert_eq!(parse(&["2"], [2..=9, 0..=1]), Err("BYTES must be a number from 0 to 1, and is missing".to_string()));
+        assert_eq!(
+            parse(&["2"], [2..=9, 0..=1]),
+            Err("BYTES must be a number from 0 to 1, and is missing".to_string())
+        );
         assert_eq!(parse(&["2", "1", "3"], [2..=9, 0..=1]), Err("unexpected `3`".to_string()));
         assert_eq!(parse(&["3"], []), Err("unexpected `3`".to_string()));
     }

@@ -35,7 +35,8 @@ impl fmt::Display for Warning<'_> {
 }
 
 impl Settings {
-    pub const DEFAULT: Settings = Settings { gc_percent: Some(100), memory_limit: None, gc_trace: false, preempts: false, tracebacks: true };
+    pub const DEFAULT: Settings =
+        Settings { gc_percent: Some(100), memory_limit: None, gc_trace: false, preempts: false, tracebacks: true };
 
     /// Splits `line` into settings and the rest, which starts with the program's name.
     pub fn parse<'a>(line: &'a str, warn: &mut dyn FnMut(Warning<'a>)) -> (Settings, &'a str) {
@@ -133,7 +134,8 @@ mod tests {
 
     #[test]
     fn settings_come_first_and_the_rest_is_the_program() {
-        let (settings, rest, warnings) = parse(" GOGC=50  GOMEMLIMIT=64MiB GODEBUG=gctrace=1,asyncpreemptoff=0 binary-trees 16 a=b");
+        let (settings, rest, warnings) =
+            parse(" GOGC=50  GOMEMLIMIT=64MiB GODEBUG=gctrace=1,asyncpreemptoff=0 binary-trees 16 a=b");
         assert_eq!(settings.gc_percent, Some(50));
         assert_eq!(settings.memory_limit, Some(Bytes(64 << 20)));
         assert!(settings.gc_trace && settings.preempts);
@@ -151,8 +153,21 @@ mod tests {
     #[test]
     fn each_thing_that_is_not_understood_gets_one_warning_that_names_it() {
         for bad in [
-            "GOGC=abc", "GOGC=", "GOGC=99999999999", "GOMEMLIMIT=1e999GiB", "GOMEMLIMIT=64MB", "GOMEMLIMIT=9999999TiB", "GOMEMLIMIT=é",
-            "GOMAXPROCS=0", "GOMAXPROCS=x", "GOMAXPROCS=4", "GOTRACEBACK=some", "GODEBUG=nosuch=1", "GODEBUG=gctrace", "NOSUCH=1", "=",
+            "GOGC=abc",
+            "GOGC=",
+            "GOGC=99999999999",
+            "GOMEMLIMIT=1e999GiB",
+            "GOMEMLIMIT=64MB",
+            "GOMEMLIMIT=9999999TiB",
+            "GOMEMLIMIT=é",
+            "GOMAXPROCS=0",
+            "GOMAXPROCS=x",
+            "GOMAXPROCS=4",
+            "GOTRACEBACK=some",
+            "GODEBUG=nosuch=1",
+            "GODEBUG=gctrace",
+            "NOSUCH=1",
+            "=",
         ] {
             let (settings, rest, warnings) = parse(&std::format!("{bad} spinner"));
             assert_eq!(settings, Settings::DEFAULT, "{bad}");

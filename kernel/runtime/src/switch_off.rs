@@ -2,6 +2,9 @@
 //!
 //! Only with the feature `switch-off`, which the kernel that users boot does not have: there every question below is the
 //! constant `false`, and costs nothing.
+//!
+//! Unsafe here: the name of a link section.
+#![allow(unsafe_code)]
 
 /// What can be switched off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

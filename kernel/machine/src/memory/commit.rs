@@ -38,7 +38,8 @@ static FRAMES: SpinMutex<Option<Frames<'static>>> = SpinMutex::new(None);
 static FREE_BYTES: AtomicUsize = AtomicUsize::new(0);
 
 #[unsafe(link_section = ".bss.runtime")]
-static RESERVES: [SpinMutex<Reserve>; CPUS] = [const { SpinMutex::new(Reserve { frames: [None; RESERVE], len: 0 }) }; CPUS];
+static RESERVES: [SpinMutex<Reserve>; CPUS] =
+    [const { SpinMutex::new(Reserve { frames: [None; RESERVE], len: 0 }) }; CPUS];
 
 /// Frames that a CPU has put by for its page faults.
 struct Reserve {
@@ -182,7 +183,9 @@ fn decommit_step(frames: &mut Frames, range: Range) {
         let first = range.start.0 % LARGE_PAGE / PAGE;
         let part = |index: usize| Frame4K::at(PhysicalAddress(frame.address().0 + (index * PAGE) as u64));
         let table = paging::clear(part(first));
-        for (index, slot) in table.slots().iter().enumerate().filter(|(index, _)| !(first..first + pages).contains(index)) {
+        for (index, slot) in
+            table.slots().iter().enumerate().filter(|(index, _)| !(first..first + pages).contains(index))
+        {
             slot.store(entry.part(index).0, Relaxed);
         }
         slot.store(paging::table_entry(part(first)).0, Release);

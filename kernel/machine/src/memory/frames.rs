@@ -129,12 +129,15 @@ impl Extents {
     const NEAR_BLOCKS: u64 = 512;
 
     pub fn of(map: &MemoryMap) -> Extents {
-        let mut extents = Extents { runs: [Extent { first_block: 0, blocks: 0, first_record: 0 }; Extents::MOST], len: 0 };
+        let mut extents =
+            Extents { runs: [Extent { first_block: 0, blocks: 0, first_record: 0 }; Extents::MOST], len: 0 };
         for (start, end) in map.ram() {
             let (first_block, end_block) = (start.0 / FRAME_2M, end.0.div_ceil(FRAME_2M));
             let records = extents.blocks();
             match extents.runs[..extents.len].last_mut() {
-                Some(last) if extents.len == Extents::MOST || first_block <= last.end_block() + Extents::NEAR_BLOCKS => {
+                Some(last)
+                    if extents.len == Extents::MOST || first_block <= last.end_block() + Extents::NEAR_BLOCKS =>
+                {
                     last.blocks = (end_block - last.first_block) as usize;
                 }
                 _ => {
@@ -154,7 +157,8 @@ impl Extents {
 
     fn record_of(&self, address: PhysicalAddress) -> Option<usize> {
         let block = address.0 / FRAME_2M;
-        let extent = self.runs[..self.len].iter().find(|extent| extent.first_block <= block && block < extent.end_block())?;
+        let extent =
+            self.runs[..self.len].iter().find(|extent| extent.first_block <= block && block < extent.end_block())?;
         Some(extent.first_record + (block - extent.first_block) as usize)
     }
 
@@ -186,7 +190,12 @@ impl<'a> Frames<'a> {
     /// # Panics
     /// If there are fewer `blocks` (all [`Block::NONE`]) than `extents` needs.
     pub fn new(blocks: &'a mut [Block], extents: Extents) -> Frames<'a> {
-        assert!(blocks.len() >= extents.blocks(), "a record for each of {} blocks, found {}", extents.blocks(), blocks.len());
+        assert!(
+            blocks.len() >= extents.blocks(),
+            "a record for each of {} blocks, found {}",
+            extents.blocks(),
+            blocks.len()
+        );
         Frames { blocks, extents, partial: END, whole: END, free_frames: 0 }
     }
 
@@ -258,7 +267,12 @@ impl<'a> Frames<'a> {
         let (record, _) = self.locate(frame.0);
         let block = &self.blocks[record];
         assert!(block.ours == [u64::MAX; 8], "a frame of ours is freed, found {:?}, which is not all ours", frame.0);
-        assert!(block.free_frames == 0, "a 2 MiB frame in use is freed, found {} KiB of {:?} free", 4 * block.free_frames, frame.0);
+        assert!(
+            block.free_frames == 0,
+            "a 2 MiB frame in use is freed, found {} KiB of {:?} free",
+            4 * block.free_frames,
+            frame.0
+        );
         self.change(record, |block| {
             block.free = [u64::MAX; 8];
             block.free_frames = FRAMES_PER_BLOCK as u16;
@@ -272,7 +286,8 @@ impl<'a> Frames<'a> {
 
     fn locate(&self, address: PhysicalAddress) -> (usize, usize) {
         let record = self.extents.record_of(address);
-        let record = record.unwrap_or_else(|| panic!("a frame of RAM was expected, found {address:?} outside the memory map"));
+        let record =
+            record.unwrap_or_else(|| panic!("a frame of RAM was expected, found {address:?} outside the memory map"));
         (record, (address.0 % FRAME_2M / FRAME_4K) as usize)
     }
 

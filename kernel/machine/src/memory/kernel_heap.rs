@@ -40,7 +40,8 @@ impl Memory {
 
     /// Gives the heap as many steps more as `layout` needs at the worst.
     fn grow(&mut self, layout: Layout) -> Result<(), AllocError> {
-        let bytes = layout.size().checked_add(layout.align()).and_then(|bytes| bytes.checked_add(64)).ok_or(AllocError)?;
+        let bytes =
+            layout.size().checked_add(layout.align()).and_then(|bytes| bytes.checked_add(64)).ok_or(AllocError)?;
         let bytes = bytes.checked_next_multiple_of(STEP).ok_or(AllocError)?;
         let is_first = self.room == Range::EMPTY;
         if is_first {

@@ -67,13 +67,18 @@ impl fmt::Display for MapError {
         match self {
             Self::Empty => write!(f, "memory map: no regions at all; at least one usable region is needed"),
             Self::Inverted(RawRegion { start, end, kind }) => {
-                write!(f, "memory map: {kind:?} region {start:#x}..{end:#x} ends before it starts; its end must not be lower")
+                write!(
+                    f,
+                    "memory map: {kind:?} region {start:#x}..{end:#x} ends before it starts; its end must not be lower"
+                )
             }
             Self::TooHigh(RawRegion { start, end, kind }) => {
                 let top = plan::DIRECT_MAP.bytes().0;
                 write!(f, "memory map: {kind:?} region {start:#x}..{end:#x} is too high; RAM must end by {top:#x}")
             }
-            Self::TooMany => write!(f, "memory map: more than {CAPACITY} separate regions of RAM; at most that many are supported"),
+            Self::TooMany => {
+                write!(f, "memory map: more than {CAPACITY} separate regions of RAM; at most that many are supported")
+            }
             Self::TooSmall { found } => {
                 let (found, least) = (found.0 / KIB, LEAST.0 / KIB);
                 write!(f, "memory map: {found} KiB of RAM above 1 MiB; at least {least} KiB are needed")
@@ -224,7 +229,8 @@ mod tests {
             .map(|page| (page * FRAME_4K, (page + 1) * FRAME_4K))
             .map(|(start, end)| {
                 let inside = |region: &RawRegion| region.start <= start && end <= region.end;
-                let touches = |region: &RawRegion| region.start < region.end && region.start < end && start < region.end;
+                let touches =
+                    |region: &RawRegion| region.start < region.end && region.start < end && start < region.end;
                 if start < LOWEST || of(Kind::Reserved).any(touches) {
                     None
                 } else if of(Kind::Loader).any(inside) {

@@ -36,7 +36,8 @@ pub enum Violation {
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [executable, read_only, writable] = [self.executable, self.read_only, self.writable].map(|bytes| bytes.0 / KIB);
+        let [executable, read_only, writable] =
+            [self.executable, self.read_only, self.writable].map(|bytes| bytes.0 / KIB);
         write!(f, "r-x {executable} KiB, r-- {read_only} KiB, rw- {writable} KiB, {} tables", self.tables)
     }
 }
@@ -105,7 +106,8 @@ pub fn check() -> Result<Summary, Violation> {
 fn check_section(section: &Section) -> Result<(), Violation> {
     for page in (section.range.start.0..section.range.end.0).step_by(4096).map(Address) {
         let found = paging::leaf(paging::root(), page).map(|(entry, _)| entry);
-        let right = |entry: Entry| !entry.is_writable() && entry.is_executable() == (section.access == Access::ReadExecute);
+        let right =
+            |entry: Entry| !entry.is_writable() && entry.is_executable() == (section.access == Access::ReadExecute);
         if !found.is_some_and(right) {
             let found = found.map(|entry| entry.0);
             return Err(Violation::WrongAccess { section: section.name, at: page, expected: section.access, found });
@@ -121,7 +123,13 @@ fn walk(root: Frame4K, visit: Visit) -> Result<usize, Violation> {
 }
 
 /// Visits the leaves below one table that is mapped from `base` on; returns how many tables there are, this one included.
-fn walk_table(table: &Table, level: u32, base: Address, allowed: (bool, bool), visit: Visit) -> Result<usize, Violation> {
+fn walk_table(
+    table: &Table,
+    level: u32,
+    base: Address,
+    allowed: (bool, bool),
+    visit: Visit,
+) -> Result<usize, Violation> {
     let mut tables = 1;
     for (index, slot) in table.slots().iter().enumerate() {
         let entry = Entry(slot.load(Acquire));

@@ -61,6 +61,8 @@ mod tests {
         let seen: std::vec::Vec<u64> = (0..30).filter(|&page| runs.overlap(at(page), at(page + 1))).collect();
         assert_eq!(seen, [4, 5, 6, 9, 19, 20]);
         assert!(runs.overlap(at(0), at(512)) && !runs.overlap(at(10), at(19)));
-        assert!((0..).map(|i| at(100 + 2 * i)).any(|page| runs.add(page, PhysicalAddress(page.0 + 4096)) == Err(Scattered)));
+        assert!(
+            (0..).map(|i| at(100 + 2 * i)).any(|page| runs.add(page, PhysicalAddress(page.0 + 4096)) == Err(Scattered))
+        );
     }
 }

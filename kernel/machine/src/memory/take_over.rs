@@ -64,14 +64,22 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Map(error) => error.fmt(f),
-            Self::NoExecuteMissing => write!(f, "processor: no-execute pages (NX) are needed; is it switched off in the firmware?"),
+            Self::NoExecuteMissing => {
+                write!(f, "processor: no-execute pages (NX) are needed; is it switched off in the firmware?")
+            }
             Self::DirectMap { found } => {
                 let expected = plan::DIRECT_MAP.start;
                 write!(f, "boot loader: physical memory must be mapped at {expected}, found {found:x?}")
             }
-            Self::SectionUnaligned { name, found } => write!(f, "image: section {name} must be whole pages, found {found:?}"),
-            Self::ImageScattered => write!(f, "boot loader: the image lies in more than {} runs of frames", super::runs::CAPACITY),
-            Self::ImageMissing { page } => write!(f, "boot loader: the image's page at {page} must be mapped, found nothing"),
+            Self::SectionUnaligned { name, found } => {
+                write!(f, "image: section {name} must be whole pages, found {found:?}")
+            }
+            Self::ImageScattered => {
+                write!(f, "boot loader: the image lies in more than {} runs of frames", super::runs::CAPACITY)
+            }
+            Self::ImageMissing { page } => {
+                write!(f, "boot loader: the image's page at {page} must be mapped, found nothing")
+            }
             Self::OutOfFrames => write!(f, "memory: not enough free RAM for the page tables"),
         }
     }
@@ -145,7 +153,8 @@ fn prepare(info: &BootInfo, then: fn(Handover) -> !) -> Result<Address, Refusal>
     let loader = Frame4K::at(PhysicalAddress(Cr3::read().0.start_address().as_u64()));
     let in_loader = |address: u64| paging::translate(loader, Address(address as usize));
     let framebuffer = info.framebuffer.as_ref();
-    let framebuffer = framebuffer.and_then(|screen| Some((in_loader(screen.buffer().as_ptr().addr() as u64)?, screen.info())));
+    let framebuffer =
+        framebuffer.and_then(|screen| Some((in_loader(screen.buffer().as_ptr().addr() as u64)?, screen.info())));
 
     commit::set_frames(frames_of(&map)?);
     let root = with_frames(|frames| frames.alloc_4k()).ok_or(Refusal::OutOfFrames)?;

@@ -60,7 +60,10 @@ impl Marker<'_> {
     pub(super) fn mark_stack_word(&mut self, word: usize) {
         let Some(object) = self.heap.find(word) else { return };
         self.mark(word, object);
-        if word == object.base.0 && object.slot > 0 && let Some(before) = self.heap.find(word - 1) {
+        if word == object.base.0
+            && object.slot > 0
+            && let Some(before) = self.heap.find(word - 1)
+        {
             self.mark(word - 1, before);
         }
     }

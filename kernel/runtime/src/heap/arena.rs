@@ -1,4 +1,5 @@
-//! Arenas: the heap's addresses, and from any address to the span that owns it. Go: heapArena and spanOf in mheap.go.
+//! Arenas: the heap's addresses, the memory behind them, and which span owns each page. Go: heapArena in mheap.go,
+//! sysAlloc in malloc.go.
 //!
 //! ```text
 //! one reservation of up to 1 TiB   | arena, 64 MiB | arena | …                    |
@@ -6,73 +7,28 @@
 //! owners, one per 8 KiB page       |A A A . B C C C C …|
 //! ```
 //!
-//! Go finds an arena's record through an index and the span through the record's table, for its arenas may lie anywhere. Ours
-//! are neighbours, so one flat table serves, and an address needs one comparison. 64 KiB of the table is one arena's.
-//!
-//! Unsafe here: following the owners' table, which the collector does for every word it sees.
-#![allow(unsafe_code)]
+//! Each arena's owners are 64 KiB of their table. Everything here is under the page heap's lock; `find_object` reads
+//! what it publishes.
 
+use super::find_object::{Owner, SpanMap};
 use super::page_bits::CHUNK_PAGES;
-use super::span::{Object, Span};
+use super::span::Span;
 use super::table::Table;
 use crate::addr::{Address, Bytes, GIB, MIB, PAGE, Pages, Range};
 use crate::platform::{OutOfFrames, Platform};
 use core::ptr::null_mut;
-use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicPtr, Ordering};
 
 pub(super) const ARENA: Bytes = Bytes(64 * MIB);
 pub(super) const CHUNK: Bytes = Pages(CHUNK_PAGES).bytes();
 /// What is reserved if the address plan has the room; else half, and so on down to one arena.
 const MOST: Bytes = Bytes(1024 * GIB);
 
-/// The span that has the page; null: the page is free.
-type Owner = AtomicPtr<Span>;
-
-/// What everyone may ask at any time, without a lock.
-pub(super) struct SpanMap {
-    start: AtomicUsize,
-    /// The memory there is. Owners of these pages can be looked up; it never shrinks.
-    length: AtomicUsize,
-    owners: AtomicPtr<Owner>,
-}
-
 /// What the page heap's lock protects.
 pub(super) struct Arenas {
     range: Range,
     end: Address,
     owners: Table<Owner>,
-}
-
-impl SpanMap {
-    pub(super) const fn new() -> SpanMap {
-        SpanMap { start: AtomicUsize::new(0), length: AtomicUsize::new(0), owners: AtomicPtr::new(null_mut()) }
-    }
-
-    /// The slot that the word points into, if it points into a span's slot at all.
-    #[inline(always)]
-    pub(super) fn find(&self, word: usize) -> Option<Object> {
-        self.owner(word)?.object_at(word)
-    }
-
-    /// The span with the page that the word points into.
-    #[inline(always)]
-    pub(super) fn owner(&self, word: usize) -> Option<&'static Span> {
-        // `length` is stored after the table's address and its entries; that is what Acquire pairs with.
-        let length = self.length.load(Ordering::Acquire);
-        let offset = word.wrapping_sub(self.start.load(Ordering::Relaxed));
-        if offset >= length {
-            return None;
-        }
-        let owners = self.owners.load(Ordering::Relaxed);
-        // SAFETY: `Arenas::grow` pushed an entry for every page below `length`, and the table never moves.
-        let owner = unsafe { &*owners.add(offset / PAGE.0) };
-        // SAFETY: owners are null or records of the span pool, which stay valid for ever.
-        unsafe { owner.load(Ordering::Acquire).as_ref() }
-    }
-
-    pub(super) fn length(&self) -> Bytes {
-        Bytes(self.length.load(Ordering::Relaxed))
-    }
 }
 
 impl Arenas {
@@ -94,8 +50,7 @@ impl Arenas {
         if !self.owners.reserve(platform, most.0 / PAGE.0) {
             return None;
         }
-        map.start.store(self.range.start.0, Ordering::Relaxed);
-        map.owners.store(core::ptr::with_exposed_provenance_mut(self.owners.entry(0).0), Ordering::Relaxed);
+        map.set_up(self.range.start, self.owners.entry(0));
         Some(most)
     }
 
@@ -113,7 +68,7 @@ impl Arenas {
             self.owners.push(AtomicPtr::new(null_mut()));
         }
         self.end = more.end;
-        map.length.store(Range { start: self.range.start, end: more.end }.bytes().0, Ordering::Release);
+        map.extend(Range { start: self.range.start, end: more.end }.bytes());
         Ok(())
     }
 

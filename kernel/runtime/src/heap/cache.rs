@@ -3,7 +3,7 @@
 //! Its owner holds safepoints off from the call until the object is where the collector looks: neither an interrupt
 //! nor another CPU ever sees a cache half changed. Before a collection every cache is flushed.
 //!
-//! Unsafe here: `free`, whose caller promises that the object is dead, and zeroing slots just taken.
+//! Unsafe here: `free`, whose caller promises that the object is dead; zeroing slots just taken; a section for a static.
 #![allow(unsafe_code)]
 
 use super::{Heap, Kind, Shortage, Span, SpanClass};
@@ -11,6 +11,7 @@ use crate::addr::Bytes;
 use core::ptr::NonNull;
 
 /// Of every class before its first refill. It has no slots, so allocating from it fails like from any full span.
+#[unsafe(link_section = ".data.runtime")]
 static EMPTY: Span = Span::empty();
 
 /// One entry per value of a byte, so that no class needs a bounds check.
@@ -23,24 +24,27 @@ impl Cache {
         Cache { current: [&EMPTY; 256] }
     }
 
-    /// A slot of this class, its contents unspecified: for [`Kind::Noscan`]. `None`: refill, then again. About ten instructions.
+    /// A slot of this class, its contents unspecified: for [`Kind::Noscan`]. `None`: refill, then again. 14
+    /// instructions.
     #[inline(always)]
     pub(crate) fn allocate(&mut self, class: SpanClass) -> Option<NonNull<u8>> {
         let span = self.current[class.index() as usize];
         slot_address(span, span.take_slot()?)
     }
 
-    /// [`allocate`](Cache::allocate), and the whole slot is zero. For [`Kind::Ambiguous`]: a stale word would keep garbage alive.
+    /// [`allocate`](Cache::allocate), and the whole slot is zero. For [`Kind::Ambiguous`]: a stale word would keep
+    /// garbage alive.
     #[inline(always)]
     pub(crate) fn allocate_zeroed(&mut self, class: SpanClass) -> Option<NonNull<u8>> {
         let object = self.allocate(class)?;
-        // SAFETY: the slot was just taken: all its bytes are the caller's, and slots are multiples of 8 at multiples of 8.
+        // SAFETY: the slot was just taken: all its bytes are the caller's, and slots are multiples of 8 at multiples
+        // of 8.
         unsafe { zero(object, Bytes(class.slot_bytes())) };
         Some(object)
     }
 
-    /// [`allocate`](Cache::allocate) in a class of [`Kind::Precise`]; bit n of `mask` says that word n may hold a reference.
-    /// The caller initialises every such word before it lets safepoints in.
+    /// [`allocate`](Cache::allocate) in a class of [`Kind::Precise`]; bit n of `mask` says that word n may hold a
+    /// reference. The caller initialises every such word before it lets safepoints in.
     #[inline(always)]
     pub(crate) fn allocate_precise(&mut self, class: SpanClass, mask: u64) -> Option<NonNull<u8>> {
         assert!(class.kind() == Kind::Precise, "only precise spans have a map");
@@ -65,8 +69,8 @@ impl Cache {
         Ok(())
     }
 
-    /// Makes the slot of a dead object free for the next allocation on this CPU, if its span is cached here. Otherwise does nothing: the next
-    /// sweep finds it. `class` is the one it was allocated in.
+    /// Makes the slot of a dead object free for the next allocation on this CPU, if its span is cached here.
+    /// Otherwise does nothing: the next sweep finds it. `class` is the one it was allocated in.
     ///
     /// # Safety
     /// The object was allocated in this class from the heap that this cache refills from, is not used any more, and no
@@ -96,7 +100,8 @@ fn slot_address(span: &Span, slot: u32) -> Option<NonNull<u8>> {
     NonNull::new(core::ptr::with_exposed_provenance_mut(span.slot_base(slot).0))
 }
 
-/// Longer runs are zeroed by `rep stosq`, which takes too long to get going for shorter ones, on hardware as under QEMU.
+/// Longer runs are zeroed by `rep stosq`, which takes too long to get going for shorter ones, on hardware as under
+/// QEMU.
 const PLAIN_LOOP: usize = 512;
 
 /// Zeroes whole words, the last one too if `bytes` ends inside it.
@@ -111,7 +116,8 @@ pub(crate) unsafe fn zero(start: NonNull<u8>, bytes: Bytes) {
         // SAFETY: the caller's promise.
         return unsafe { start.write_bytes(0, words) };
     }
-    // Volatile, or the compiler would recognise the loop and call memset after all. By pairs: most slots are multiples of 16.
+    // Volatile, or the compiler would recognise the loop and call memset after all. By pairs: most slots are
+    // multiples of 16.
     // SAFETY: the caller's promise, for words below `words`.
     let clear = |word| unsafe { start.add(word).write_volatile(0) };
     for pair in 0..words / 2 {

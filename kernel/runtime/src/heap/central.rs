@@ -1,5 +1,6 @@
-//! Central: the spans of one class that are in no CPU's cache. Go: mcentral.go, where each list is a pair, of spans swept in this
-//! cycle and of those still to sweep; a sweep within the stop leaves nothing to sweep, so one of each will do until then.
+//! Central: the spans of one class that are in no CPU's cache. Go: mcentral.go, where each list is a pair, of spans
+//! swept in this cycle and of those still to sweep; a sweep within the stop leaves nothing to sweep, so one of each
+//! will do until then.
 //!
 //! Unsafe here: following the lists' links, which are addresses of span records.
 #![allow(unsafe_code)]

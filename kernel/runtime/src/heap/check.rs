@@ -23,8 +23,8 @@ fn ensure(holds: bool, invariant: &'static str, at: Address) -> Result<(), Broke
 }
 
 impl Heap {
-    /// Checks that every page is free or in exactly one span, that the tables and the bits say so, that every span is where its state says, and
-    /// that the accounts are right. O(pages). Nobody allocates meanwhile.
+    /// Checks that every page is free or in exactly one span, that the tables and the bits say so, that every span is
+    /// where its state says, and that the accounts are right. O(pages). Nobody allocates meanwhile.
     pub(crate) fn check(&self) -> Result<(), Broken> {
         let page_heap = self.page_heap.lock();
         let (mut pages, mut bytes, mut central) = (0, 0, 0);

@@ -1,7 +1,8 @@
 //! FixedPool: records of one type at addresses that never change, off the heap. Go: mfixalloc.go.
 //!
 //! A record that was given back is reused for the same type and stays a valid `T` all the time, so a reference to it
-//! never dangles: at worst it is to a record that describes something else by now. That is why `T` changes through `&T`.
+//! never dangles: at worst it is to a record that describes something else by now. That is why `T` changes through
+//! `&T`.
 //!
 //! Unsafe here: records are never dropped, never moved and never borrowed mutably once they are in the table.
 #![allow(unsafe_code)]
@@ -74,8 +75,8 @@ impl<T: Sync + 'static> FixedPool<T> {
 }
 
 fn for_ever<T>(record: &T) -> &'static T {
-    // SAFETY: called with records of a pool's table only, which keeps its entries in place and its memory committed for ever;
-    // this file never borrows them mutably.
+    // SAFETY: called with records of a pool's table only, which keeps its entries in place and its memory committed
+    // for ever; this file never borrows them mutably.
     unsafe { &*core::ptr::from_ref(record) }
 }
 

@@ -1,6 +1,7 @@
 //! Objects too large for any slot: each has a span of its own. Go: mallocgcLarge in malloc.go, allocLarge in mcache.go.
 //!
-//! Unsafe here: `free_large`, whose caller promises that the object is dead, and zeroing what is left over in a new span.
+//! Unsafe here: `free_large`, whose caller promises that the object is dead, and zeroing what is left over in a new
+//! span.
 #![allow(unsafe_code)]
 
 use super::span::State;
@@ -10,11 +11,12 @@ use core::ptr::NonNull;
 use core::sync::atomic::Ordering::Relaxed;
 
 impl Heap {
-    /// An object of its own span, at a multiple of `align` (a power of two, at most an arena). Takes the page heap's lock.
+    /// An object of its own span, at a multiple of `align` (a power of two, at most an arena). Takes the page heap's
+    /// lock.
     ///
-    /// Not zeroed: an ambiguous object's `bytes` are the caller's to [`zero`], with safepoints let in between if it is long.
-    /// (The stale words that a collection may meanwhile see keep garbage for one cycle, no more.) What is left over in the last page
-    /// is zeroed here, since the collector reads the whole span.
+    /// Not zeroed: an ambiguous object's `bytes` are the caller's to [`zero`], with safepoints let in between if it
+    /// is long. (The stale words that a collection may meanwhile see keep garbage for one cycle, no more.) What is
+    /// left over in the last page is zeroed here, since the collector reads the whole span.
     ///
     /// # Errors
     /// As [`Cache::refill`](super::Cache::refill).
@@ -47,7 +49,8 @@ impl Heap {
     /// Gives the pages of a large object back at once. Takes the page heap's lock.
     ///
     /// # Safety
-    /// The object is from [`allocate_large`](Heap::allocate_large), is not used any more, and no collection is marking or sweeping.
+    /// The object is from [`allocate_large`](Heap::allocate_large), is not used any more, and no collection is
+    /// marking or sweeping.
     pub(crate) unsafe fn free_large(&self, object: NonNull<u8>) {
         let span = self.map.owner(object.addr().get()).expect("an object that was allocated has a span");
         assert!(span.state() == State::Large, "only large objects have a span of their own");

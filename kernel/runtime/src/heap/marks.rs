@@ -11,7 +11,8 @@ pub(crate) struct SweptSlots {
 }
 
 impl Span {
-    /// Marks a slot; true if it was not marked. For a world that has stopped and a single CPU that marks: plain load and store.
+    /// Marks a slot; true if it was not marked. For a world that has stopped and a single CPU that marks: plain load
+    /// and store.
     #[inline(always)]
     pub(crate) fn mark_stopped(&self, slot: u32) -> bool {
         let (bits, bit) = self.bit(slot);

@@ -2,40 +2,45 @@
 //!
 //! Allocating a small object goes up a hierarchy of caches:
 //!
-//!  1. Round the size up to one of 67 slot sizes (`size_class`, `span_class`) and look at this CPU's current span of that class ([`Cache`]). Its
-//!     window shows the free slots of a neighbourhood as the set bits of one word (`window`): clear the lowest, done.
-//!     No lock, about ten instructions.
+//!  1. Round the size up to one of 67 slot sizes (`size_class`, `span_class`) and look at this CPU's current span of
+//!     that class ([`Cache`]). Its window shows the free slots of a neighbourhood as the set bits of one word
+//!     (`window`): clear the lowest, done. No lock, 14 instructions.
 //!  2. The word is 0: move the window to the next word with a free slot. Still no lock.
 //!  3. The span is full: give it to the class's [`Central`] list and take one with free slots from there. One lock.
-//!  4. There is none: take a run of free 8 KiB pages (`pages`, `page_bits`) and make a span of it (`page_heap`). The heap's
-//!     lock.
-//!  5. There is no such run: commit more of the reserved addresses (`arena`), in chunks of 4 MiB. The platform's frames.
-//!  6. There are none: [`Shortage::Exhausted`]. The caller may collect and try again; the heap never calls the collector.
+//!  4. There is none: take a run of free 8 KiB pages (`pages`, `page_bits`) and make a span of it (`page_heap`). The
+//!     heap's lock.
+//!  5. There is no such run: commit more of the reserved addresses (`arena`), in chunks of 4 MiB. The platform's
+//!     frames.
+//!  6. There are none: [`Shortage::Exhausted`]. The caller may collect and try again; the heap never calls the
+//!     collector.
 //!
-//! An object above 32 KiB has a span of its own and starts at step 4. Steps 3 and 4 say [`Shortage::Trigger`] instead when as much has
-//! been allocated as the pacer allows before the next collection.
+//! An object above 32 KiB has a span of its own and starts at step 4. Steps 3 and 4 say [`Shortage::Trigger`] instead
+//! when as much has been allocated as the pacer allows before the next collection.
 //!
 //! Freeing goes the other way:
 //!
-//!  1. The collector asks of any word which object it points into ([`Heap::find`]): one table says which span has the page,
-//!     one multiplication which slot. It marks the slot in the span's record (`marks`).
-//!  2. The sweep makes the marks the allocation bits: unmarked slots are free. A span with none marked gives its pages back (`sweep`).
+//!  1. The collector asks of any word which object it points into ([`Heap::find`]): one table says which span has the
+//!     page, one multiplication which slot (`find_object`). It marks the slot in the span's record (`marks`).
+//!  2. The sweep makes the marks the allocation bits: unmarked slots are free. A span with none marked gives its
+//!     pages back (`sweep`).
 //!  3. Who knows that an object is dead can free its slot at once, if the span is still this CPU's ([`Cache::free`]).
 //!
 //! Fresh memory and freed slots are dirty. A noscan object stays so; a precise one has its map written before it can
 //! be seen, and its owner writes the words that the map names; an ambiguous slot is zeroed, all of it.
 //!
-//! Invariants. Every page is free or in exactly one span, and the span's bits describe exactly its slots ([`Heap::check`]). A cached
-//! span belongs to one CPU. Records about memory come from a [`FixedPool`] or a `Table`, never from the heap they describe. Locks:
-//! the page heap's, then a class's; no function returns with either, and callers hold safepoints off around all of them.
+//! Invariants. Every page is free or in exactly one span, and the span's bits describe exactly its slots
+//! ([`Heap::check`]). A cached span belongs to one CPU. Records about memory come from a [`FixedPool`] or a `Table`,
+//! never from the heap they describe. Locks: the page heap's, then a class's; no function returns with either, and
+//! callers hold safepoints off around all of them.
 //!
-//! Simple for now, behind interfaces that stay: first fit instead of a radix tree of summaries, no page cache per CPU, one sweep for
-//! all spans, no memory given back to the platform.
+//! Simple for now, behind interfaces that stay: first fit instead of a radix tree of summaries, no page cache per
+//! CPU, one sweep for all spans, no memory given back to the platform.
 
 mod arena;
 mod cache;
 mod central;
 mod check;
+mod find_object;
 mod fixed_pool;
 mod large;
 mod marks;
@@ -62,9 +67,9 @@ pub(crate) use span_class::{Kind, SpanClass};
 
 use crate::addr::{Bytes, Pages};
 use crate::platform::{OutOfFrames, Platform};
-use arena::SpanMap;
 use central::Central;
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use find_object::SpanMap;
 use page_heap::PageHeap;
 use span::State;
 use spin::{Mutex, Once};
@@ -94,7 +99,8 @@ pub(crate) struct Heap {
 }
 
 impl Heap {
-    /// A heap that owns nothing: [`find`](Heap::find) finds nothing, and to allocate is a bug until [`init`](Heap::init).
+    /// A heap that owns nothing: [`find`](Heap::find) finds nothing, and to allocate is a bug until
+    /// [`init`](Heap::init).
     pub(crate) const fn new() -> Heap {
         Heap {
             map: SpanMap::new(),
@@ -118,8 +124,8 @@ impl Heap {
         Err(Shortage::Exhausted { left: platform.free_memory() })
     }
 
-    /// The slot that a word points into, be it at its base or inside. Any word at all may be asked. The slot may be free: before an ambiguous
-    /// word keeps anything alive, ask [`Object::is_allocated`].
+    /// The slot that a word points into, be it at its base or inside. Any word at all may be asked. The slot may be
+    /// free: before an ambiguous word keeps anything alive, ask [`Object::is_allocated`].
     ///
     /// O(1), no lock: the collector asks for every word it reads.
     #[inline(always)]
@@ -127,7 +133,8 @@ impl Heap {
         self.map.find(word)
     }
 
-    /// What has been allocated and not yet found dead, Go's `heapLive`. The free slots of a cached span count as allocated.
+    /// What has been allocated and not yet found dead, Go's `heapLive`. The free slots of a cached span count as
+    /// allocated.
     pub(crate) fn live(&self) -> Bytes {
         Bytes(self.live.load(Relaxed))
     }
@@ -159,7 +166,8 @@ impl Heap {
     /// A span of this class with free slots, now the caller's alone to allocate from.
     ///
     /// # Errors
-    /// [`Shortage::Trigger`], unless the caller means to go on `even_past_trigger`; [`Shortage::Exhausted`] if no memory is left.
+    /// [`Shortage::Trigger`], unless the caller means to go on `even_past_trigger`; [`Shortage::Exhausted`] if no
+    /// memory is left.
     fn take_span(&self, class: SpanClass, even_past_trigger: bool) -> Result<&'static Span, Shortage> {
         self.may_allocate(even_past_trigger)?;
         let span = match self.central(class).take_partial() {

@@ -1,7 +1,8 @@
-//! The page heap: makes spans of free pages and free pages of spans, and takes memory from the platform when there are none.
-//! Everything here is under one lock. Go: allocSpan, freeSpan and grow in mheap.go.
+//! The page heap: makes spans of free pages and free pages of spans, and takes memory from the platform when there
+//! are none. Everything here is under one lock. Go: allocSpan, freeSpan and grow in mheap.go.
 
-use super::arena::{ARENA, Arenas, CHUNK, SpanMap};
+use super::arena::{ARENA, Arenas, CHUNK};
+use super::find_object::SpanMap;
 use super::fixed_pool::FixedPool;
 use super::pages::PageAllocator;
 use super::span::{Span, State};
@@ -29,8 +30,8 @@ impl PageHeap {
         })
     }
 
-    /// A span of so many pages, its base a multiple of `align` pages, contents unspecified. It is in nobody's list yet, but
-    /// already found by address. On failure nothing has changed, but that the heap may have grown.
+    /// A span of so many pages, its base a multiple of `align` pages, contents unspecified. It is in nobody's list
+    /// yet, but already found by address. On failure nothing has changed, but that the heap may have grown.
     pub(super) fn allocate(
         &mut self,
         platform: &dyn Platform,

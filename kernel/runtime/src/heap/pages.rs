@@ -1,6 +1,6 @@
-//! PageAllocator: finds runs of free pages by first fit over the chunks' bitmaps. Go: mpagealloc.go, where a radix tree
-//! of summaries (free pages at a chunk's start, end, and at most in between) finds the chunk; here the chunks are walked from
-//! the lowest that is not full.
+//! PageAllocator: finds runs of free pages by first fit over the chunks' bitmaps. Go: mpagealloc.go, where a radix
+//! tree of summaries (free pages at a chunk's start, end, and at most in between) finds the chunk; here the chunks
+//! are walked from the lowest that is not full.
 
 use super::page_bits::{CHUNK_PAGES, PageBits};
 use super::table::Table;
@@ -33,7 +33,8 @@ impl PageAllocator {
         }
     }
 
-    /// Takes the lowest run of `pages` (at least one) free pages whose number is a multiple of `align`, and returns its first.
+    /// Takes the lowest run of `pages` (at least one) free pages whose number is a multiple of `align`, and returns
+    /// its first.
     pub(crate) fn take(&mut self, pages: usize, align: usize) -> Option<usize> {
         let mut from = self.lowest * CHUNK_PAGES;
         loop {

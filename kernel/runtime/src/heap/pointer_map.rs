@@ -1,5 +1,5 @@
-//! The pointer map of a precise span: a bit per word, at the span's end, slot after slot without gaps. A set bit says that
-//! the word may hold a reference. Go: heapBitsInSpan in mbitmap.go.
+//! The pointer map of a precise span: a bit per word, at the span's end, slot after slot without gaps. A set bit says
+//! that the word may hold a reference. Go: heapBitsInSpan in mbitmap.go.
 //!
 //! Unsafe here: reading and writing the map, in the last 64th of the span's own page.
 #![allow(unsafe_code)]
@@ -13,8 +13,8 @@ use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 const MAP_BYTES: usize = PAGE.0 / 64;
 const MAP_WORDS: usize = MAP_BYTES / 8;
 
-/// Where a slot's mask is: as many bits as the slot has words (`ones`), from bit `shift` of map word `index` on; what does not
-/// fit there is in the next.
+/// Where a slot's mask is: as many bits as the slot has words (`ones`), from bit `shift` of map word `index` on; what
+/// does not fit there is in the next.
 struct Place {
     index: usize,
     shift: u32,
@@ -75,8 +75,8 @@ impl Span {
     fn pointer_map(&self) -> &[AtomicU64; MAP_WORDS] {
         debug_assert!(self.kind() == Kind::Precise && self.slot_bytes().0 <= LARGEST_PRECISE);
         let map = self.base().0.wrapping_add(PAGE.0 - MAP_BYTES);
-        // SAFETY: a precise span is one committed page (asserted where the classes are made) whose slots end before the map
-        // (SpanClass::slots); pages are aligned, and committed for as long as the span has them.
+        // SAFETY: a precise span is one committed page (asserted where the classes are made) whose slots end before
+        // the map (SpanClass::slots); pages are aligned, and committed for as long as the span has them.
         unsafe { &*core::ptr::with_exposed_provenance(map) }
     }
 }

@@ -1,5 +1,5 @@
-//! Pretend: a platform for host tests. Its memory is the test process's own and dirty; commits are checked and can be made
-//! to fail.
+//! Pretend: a platform for host tests. Its memory is the test process's own and dirty; commits are checked and can be
+//! made to fail.
 //!
 //! Unsafe here: taking blocks from std's allocator and filling them.
 #![allow(unsafe_code)]

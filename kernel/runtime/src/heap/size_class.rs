@@ -46,8 +46,8 @@ pub(super) const fn holding(bytes: usize) -> u8 {
     }
 }
 
-/// The smallest class, from `class` on, whose slots are all at multiples of `align`. Slots lie at multiples of their size from a
-/// page's start, so they are aligned to whatever divides both.
+/// The smallest class, from `class` on, whose slots are all at multiples of `align`. Slots lie at multiples of their
+/// size from a page's start, so they are aligned to whatever divides both.
 pub(super) const fn aligned(mut class: u8, align: usize) -> Option<u8> {
     if align > PAGE.0 {
         return None;

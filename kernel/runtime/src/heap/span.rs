@@ -1,4 +1,5 @@
-//! Span: a run of pages cut into slots of one size, or holding one large object; and Object, a slot that an address led to.
+//! Span: a run of pages cut into slots of one size, or holding one large object; and Object, a slot that an address
+//! led to.
 //! Go: mspan in mheap.go, mbitmap.go.
 //!
 //! ```text
@@ -7,10 +8,10 @@
 //!  bits[0].allocated = …0101    bits[0].marked = …0001
 //! ```
 //!
-//! Records come from a [`FixedPool`](super::FixedPool) and never go away, so a stale reference reads numbers that are old or belong
-//! to the record's next use, never freed memory. That is why every field is an atomic; all are plain loads and stores on
-//! x86. Who may write them: the geometry, who holds the page heap's lock while the span is in no table; the allocation bits, the
-//! CPU that has the span in its cache, or the sweep; the marks, the collector.
+//! Records come from a [`FixedPool`](super::FixedPool) and never go away, so a stale reference reads numbers that are
+//! old or belong to the record's next use, never freed memory. That is why every field is an atomic; all are plain
+//! loads and stores on x86. Who may write them: the geometry, who holds the page heap's lock while the span is in no
+//! table; the allocation bits, the CPU that has the span in its cache, or the sweep; the marks, the collector.
 
 use super::size_class::MOST_SLOTS;
 use super::span_class::{Kind, SpanClass};
@@ -31,7 +32,7 @@ pub(crate) enum State {
     Large,
 }
 
-/// Bits of 64 neighbouring slots, side by side so that looking at both touches one cache line. Bits past the last slot are
+/// Bits of 64 neighbouring slots, side by side and so mostly in one cache line. Bits past the last slot are
 /// set in `allocated` and clear in `marked`.
 pub(super) struct Bits {
     pub(super) allocated: AtomicU64,
@@ -73,7 +74,8 @@ impl Span {
         }
     }
 
-    /// Makes a record from the pool the span of these pages, all slots free, or the one slot of a large object allocated.
+    /// Makes a record from the pool the span of these pages, all slots free, or the one slot of a large object
+    /// allocated.
     pub(super) fn open(&self, class: SpanClass, base: Address, pages: Pages) {
         let slot_bytes = if class.is_large() { pages.bytes().0 } else { class.slot_bytes() };
         self.base.store(base.0, Relaxed);
@@ -135,8 +137,8 @@ impl Span {
         Address(self.base().0.wrapping_add((slot as usize).wrapping_mul(self.slot_bytes().0)))
     }
 
-    /// The slot with the byte at `offset` from the span's base, an offset below the span's length. What is left over after the last slot
-    /// gives numbers of [`slots`](Span::slots) and above.
+    /// The slot with the byte at `offset` from the span's base, an offset below the span's length. What is left over
+    /// after the last slot gives numbers of [`slots`](Span::slots) and above.
     #[inline(always)]
     pub(super) fn slot_at(&self, offset: usize) -> u32 {
         // No product is too large: small spans are shorter than 2^17 bytes, and the reciprocal of a large one is 0.

@@ -16,8 +16,8 @@ pub(crate) enum Kind {
     Ambiguous = 2,
 }
 
-/// A size class and a [`Kind`] in one byte, `kind * 68 + size class`, so that with a constant kind the class of a request is a
-/// lookup and an addition, and the kind of a class two comparisons.
+/// A size class and a [`Kind`] in one byte, `kind * 68 + size class`, so that with a constant kind the class of a
+/// request is a lookup and an addition, and the kind of a class two comparisons.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct SpanClass(u8);
 

@@ -1,5 +1,5 @@
-//! Sweeping: what the marks say becomes what is allocated. Go: mgcsweep.go, which sweeps span by span beside the program;
-//! here it is all of them at once, while the world is stopped and every cache has been flushed.
+//! Sweeping: what the marks say becomes what is allocated. Go: mgcsweep.go, which sweeps span by span beside the
+//! program; here it is all of them at once, while the world is stopped and every cache has been flushed.
 
 use super::span::State;
 use super::{Heap, Span};

@@ -1,9 +1,9 @@
 //! The allocation window of a span: 64 neighbouring slots whose free ones are the set bits of one word, so that to
-//! allocate is to find and clear the lowest bit. Go: allocCache and nextFreeFast in malloc.go, whose cache is shifted past
-//! the slots it gave out; this one stays where it is, so that a slot freed at once can come back into it.
+//! allocate is to find and clear the lowest bit. Go: allocCache and nextFreeFast in malloc.go, whose cache is shifted
+//! past the slots it gave out; this one stays where it is, so that a slot freed at once can come back into it.
 //!
-//! Invariant: a slot inside the window is allocated iff its bit in `window` is clear; any other iff its bit in `bits` is set.
-//! Moving the window writes it back. A span that nobody allocates from has no window: `bits` says it all.
+//! Invariant: a slot inside the window is allocated iff its bit in `window` is clear; any other iff its bit in `bits`
+//! is set. Moving the window writes it back. A span that nobody allocates from has no window: `bits` says it all.
 
 use super::size_class::MOST_SLOTS;
 use super::span::Span;
@@ -27,8 +27,8 @@ impl Span {
         Some(self.window_start.load(Relaxed).wrapping_add(window.trailing_zeros()))
     }
 
-    /// Moves an exhausted window to the next word with a free slot, and returns it; 0 if there is none. Words behind the window
-    /// are looked at again: slots may have been freed there.
+    /// Moves an exhausted window to the next word with a free slot, and returns it; 0 if there is none. Words behind
+    /// the window are looked at again: slots may have been freed there.
     #[cold]
     #[inline(never)]
     fn move_window(&self) -> u64 {

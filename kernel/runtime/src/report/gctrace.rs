@@ -62,15 +62,30 @@ fn fixed(f: &mut fmt::Formatter<'_>, value: u64, decimals: u32) -> fmt::Result {
 
 impl fmt::Display for Cycle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (stop, mark, end) = (self.mark_ns - self.start_ns, self.sweep_ns - self.mark_ns, self.end_ns - self.sweep_ns);
+        let (stop, mark, end) =
+            (self.mark_ns - self.start_ns, self.sweep_ns - self.mark_ns, self.end_ns - self.sweep_ns);
         let ms = Milliseconds;
         let cpus = self.cpus as u64;
         write!(f, "gc {} @", self.number)?;
         fixed(f, self.start_ns / 1_000_000, 3)?;
-        write!(f, "s {}%: {}+{}+{} ms clock, ", 100 * self.total_pause_ns / self.end_ns.max(1), ms(stop), ms(mark), ms(end))?;
+        write!(
+            f,
+            "s {}%: {}+{}+{} ms clock, ",
+            100 * self.total_pause_ns / self.end_ns.max(1),
+            ms(stop),
+            ms(mark),
+            ms(end)
+        )?;
         write!(f, "{}+0/{}/0+{} ms cpu, ", ms(stop * cpus), ms(mark), ms(end * cpus))?;
         let mb = |bytes: Bytes| bytes.0 / MIB;
-        write!(f, "{}->{}->{} MB, {} MB goal, ", mb(self.heap_at_start), mb(self.heap_at_end), mb(self.heap_live), mb(self.goal))?;
+        write!(
+            f,
+            "{}->{}->{} MB, {} MB goal, ",
+            mb(self.heap_at_start),
+            mb(self.heap_at_end),
+            mb(self.heap_live),
+            mb(self.goal)
+        )?;
         write!(f, "{} MB stacks, {} MB globals, {} P", mb(self.stacks), mb(self.globals), self.cpus)?;
         f.write_str(if self.forced { " (forced)" } else { "" })
     }
@@ -84,8 +99,17 @@ mod tests {
     #[test]
     fn milliseconds_read_as_gos_do() {
         for (ns, text) in [
-            (0, "0"), (999, "0"), (1_000, "0.001"), (12_345, "0.012"), (99_999, "0.099"), (100_000, "0.10"), (123_456, "0.12"), (1_234_567, "1.2"),
-            (9_999_999, "9.9"), (10_000_000, "10"), (123_456_789, "123"),
+            (0, "0"),
+            (999, "0"),
+            (1_000, "0.001"),
+            (12_345, "0.012"),
+            (99_999, "0.099"),
+            (100_000, "0.10"),
+            (123_456, "0.12"),
+            (1_234_567, "1.2"),
+            (9_999_999, "9.9"),
+            (10_000_000, "10"),
+            (123_456_789, "123"),
         ] {
             assert_eq!(Milliseconds(ns).to_string(), text, "{ns} ns");
         }
@@ -95,8 +119,20 @@ mod tests {
     fn a_line_is_gos_to_the_byte() {
         let mib = |mib| Bytes(mib * MIB);
         let cycle = Cycle {
-            number: 7, start_ns: 1_234_000_000, mark_ns: 1_234_012_000, sweep_ns: 1_235_512_000, end_ns: 1_235_632_000, total_pause_ns: 37_068_960,
-            cpus: 1, heap_at_start: mib(4), heap_at_end: mib(4), heap_live: mib(1), goal: mib(4), stacks: mib(0), globals: mib(0), forced: true,
+            number: 7,
+            start_ns: 1_234_000_000,
+            mark_ns: 1_234_012_000,
+            sweep_ns: 1_235_512_000,
+            end_ns: 1_235_632_000,
+            total_pause_ns: 37_068_960,
+            cpus: 1,
+            heap_at_start: mib(4),
+            heap_at_end: mib(4),
+            heap_live: mib(1),
+            goal: mib(4),
+            stacks: mib(0),
+            globals: mib(0),
+            forced: true,
         };
         assert_eq!(
             cycle.to_string(),

@@ -6,6 +6,7 @@
 //! Unsafe here: the result's cell.
 #![allow(unsafe_code)]
 
+use super::dispatch::{park_unlocking, ready};
 use super::{Failure, Thread, WaitReason};
 use crate::cpu::SafepointsHeld;
 use alloc::sync::Arc;
@@ -40,7 +41,7 @@ impl Packet {
         let mut ending = self.ending.lock();
         ending.outcome = outcome;
         if let Some(waiter) = ending.waiter.take() {
-            super::ready(&held, waiter);
+            ready(&held, waiter);
         }
     }
 
@@ -58,7 +59,7 @@ impl Packet {
                 Outcome::Failed(failure) => return Err(*failure),
                 Outcome::Running => {
                     ending.waiter = held.cpu().current();
-                    super::park_unlocking(&held, ending, WaitReason::Join);
+                    park_unlocking(&held, ending, WaitReason::Join);
                 }
             }
         }

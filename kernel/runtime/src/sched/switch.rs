@@ -66,9 +66,18 @@ pub(super) unsafe extern "sysv64" fn switch_to_interrupted(saved_sp: *const Cell
 /// # Safety
 /// As [`switch`]; the stack at `top` is free.
 #[unsafe(naked)]
-pub(super) unsafe extern "sysv64" fn switch_to_stack(saved_sp: *const Cell<usize>, top: usize, f: extern "sysv64" fn() -> !) {
+pub(super) unsafe extern "sysv64" fn switch_to_stack(
+    saved_sp: *const Cell<usize>,
+    top: usize,
+    f: extern "sysv64" fn() -> !,
+) {
     naked_asm!(
-        "push rbp", "push rbx", "push r12", "push r13", "push r14", "push r15",
+        "push rbp",
+        "push rbx",
+        "push r12",
+        "push r13",
+        "push r14",
+        "push r15",
         "mov [rdi], rsp",
         "mov rsp, rsi",
         "xor ebp, ebp",

@@ -145,7 +145,12 @@ impl Stack {
     pub(crate) fn grow_in_fault(&self, fault: &Fault, sp: usize, in_section: bool) -> Growth {
         let low = self.committed_low.get();
         let near_sp = sp.saturating_sub(2 * MACHINE_PAGE);
-        if fault.present || fault.execute || fault.address >= low || fault.address.0 < near_sp || switch_off::is_off(Mechanism::GrowthFault) {
+        if fault.present
+            || fault.execute
+            || fault.address >= low
+            || fault.address.0 < near_sp
+            || switch_off::is_off(Mechanism::GrowthFault)
+        {
             return Growth::Wild;
         }
         let floor = match in_section {
@@ -160,7 +165,8 @@ impl Stack {
         let doubled = Address(low.0 - self.committed().0.clamp(MACHINE_PAGE, LARGEST_STEP));
         // What the sections' reserve has taken may already reach below a thread's own floor.
         let wanted = doubled.max(floor).min(page);
-        let result = [wanted, page].into_iter().map(|start| (start, platform().grow_in_fault(Range { start, end: low })));
+        let result =
+            [wanted, page].into_iter().map(|start| (start, platform().grow_in_fault(Range { start, end: low })));
         let mut refusal = None;
         for (start, outcome) in result {
             match outcome {

@@ -8,7 +8,8 @@ use std::{boxed::Box, panic, string::String, vec, vec::Vec};
 
 /// Frames over RAM of these pages, all added.
 fn frames_over(runs: &[(u64, u64)]) -> Frames<'static> {
-    let raw = |&(first, end): &(u64, u64)| RawRegion { start: first * FRAME_4K, end: end * FRAME_4K, kind: Kind::Usable };
+    let raw =
+        |&(first, end): &(u64, u64)| RawRegion { start: first * FRAME_4K, end: end * FRAME_4K, kind: Kind::Usable };
     let map = MemoryMap::new(runs.iter().map(raw)).expect("a sane map");
     let extents = Extents::of(&map);
     let mut frames = Frames::new(Box::leak(vec![Block::NONE; extents.blocks()].into_boxed_slice()), extents);
@@ -63,7 +64,8 @@ fn every_frame_is_handed_out_once_whatever_is_done() {
                     free.extend(page..page + 512);
                     match random.below(2) {
                         0 => frames.free_2m(frame),
-                        _ => (page..page + 512).for_each(|page| frames.free_4k(Frame4K::at(PhysicalAddress(page * FRAME_4K)))),
+                        _ => (page..page + 512)
+                            .for_each(|page| frames.free_4k(Frame4K::at(PhysicalAddress(page * FRAME_4K)))),
                     }
                 }
                 (false, _) if !small.is_empty() => {
@@ -78,7 +80,11 @@ fn every_frame_is_handed_out_once_whatever_is_done() {
         small.drain(..).for_each(|frame| frames.free_4k(frame));
         large.drain(..).for_each(|frame| frames.free_2m(frame));
         let whole_blocks = blocks.iter().filter(|&&block| whole(&all, block)).count();
-        assert_eq!(core::iter::from_fn(|| frames.alloc_2m()).count(), whole_blocks, "seed {seed}: all blocks are whole again");
+        assert_eq!(
+            core::iter::from_fn(|| frames.alloc_2m()).count(),
+            whole_blocks,
+            "seed {seed}: all blocks are whole again"
+        );
     }
 }
 

@@ -136,7 +136,10 @@ fn tuples_and_arrays_have_the_masks_of_their_elements() {
     let mask = 1 << (offset_of!((u8, Gc<u8>, u64), 1) / 8);
     assert_eq!(<(u8, Gc<u8>, u64)>::SCAN, Precise(mask));
     assert_eq!(<(u8, (u16, f64), char, bool)>::SCAN, Noscan);
-    assert_eq!(<(Gc<u8>, Gc<u8>, Gc<u8>, Gc<u8>, Gc<u8>, Gc<u8>, Gc<u8>, Gc<u8>, Gc<u8>, Gc<u8>, Gc<u8>, Gc<u8>)>::SCAN, Precise(0xfff));
+    assert_eq!(
+        <(Gc<u8>, Gc<u8>, Gc<u8>, Gc<u8>, Gc<u8>, Gc<u8>, Gc<u8>, Gc<u8>, Gc<u8>, Gc<u8>, Gc<u8>, Gc<u8>)>::SCAN,
+        Precise(0xfff)
+    );
     assert_eq!(<[Gc<u8>; 5]>::SCAN, Precise(0b11111));
     assert_eq!(<[Pair<u64>; 3]>::SCAN, Precise(0b100_100_100));
     assert_eq!(<[[Gc<u8>; 2]; 3]>::SCAN, Precise(0b111111));

@@ -1,0 +1,93 @@
+//! How threads end: by themselves, or because their stack or the memory is at its end.
+//!
+//! Unsafe here: leaving a stack for good, the record's slots.
+#![allow(unsafe_code)]
+
+use super::dispatch::{current_in, schedule};
+use super::{Failure, RootSlots, records, switch};
+use crate::cpu::{self, SafepointsHeld};
+use crate::fatal::write_backtrace;
+use crate::platform::{Fault, Registers, Verdict, platform};
+use crate::stack::{self, Growth};
+use crate::{report, throw};
+
+/// The main thread's number, as in Go.
+const MAIN: u64 = 1;
+
+/// Saves nothing that anybody will want and goes on with `f` on the CPU's own stack. In a section.
+pub(super) fn leave_stack(f: extern "sysv64" fn() -> !) -> ! {
+    // SAFETY: the caller has entered a section that nobody leaves.
+    let held = unsafe { SafepointsHeld::assume() };
+    let thread = current_in(&held);
+    // SAFETY: a thread runs, so the system stack is free; nobody will switch back.
+    unsafe { switch::switch_to_stack(thread.saved_sp(), held.cpu().system_stack_top(), f) };
+    throw!("expected thread {} not to go on after its end", thread.id.get())
+}
+
+/// On the system stack: the current thread has ended, its record and stack are free for the next.
+pub(super) extern "sysv64" fn retire_current() -> ! {
+    // SAFETY: whoever came here is in a section.
+    let held = unsafe { SafepointsHeld::assume() };
+    let thread = current_in(&held);
+    held.cpu().set_current(None);
+    // SAFETY: the thread has ended; nobody else writes its slots. A closure that was never taken is garbage, not dropped.
+    core::mem::forget(unsafe { core::mem::replace(&mut *thread.slots.get(), RootSlots { entry: None, packet: None }) });
+    records::give_back(thread);
+    schedule(&held)
+}
+
+/// A page fault. On its own stack, interrupts off, no lock taken.
+pub(crate) fn page_fault(fault: &Fault, registers: &mut Registers) -> Verdict {
+    // SAFETY: interrupts are off until the handler returns.
+    let held = unsafe { cpu::in_handler() };
+    let cpu = held.cpu();
+    let Some(thread) = cpu.current().filter(|thread| thread.stack().contains(fault.address)) else {
+        return Verdict::Fatal;
+    };
+    let failure = match thread.stack().grow_in_fault(fault, registers.rsp, cpu.in_section()) {
+        Growth::Grown => return Verdict::Resume,
+        Growth::Wild => return Verdict::Fatal,
+        Growth::Overflow => Failure::StackOverflow,
+        Growth::NoMemory(_) => Failure::OutOfMemory,
+    };
+    if cpu.in_section() {
+        throw!(
+            "expected {:?} of stack to suffice for a no-safepoint section, found {failure} at {}",
+            stack::SECTION_RESERVE,
+            fault.address
+        );
+    }
+    report!("runtime: goroutine {} stack exceeds {}-byte limit\n{failure}", thread.id.get(), thread.stack().limit().0);
+    write_backtrace(registers.rip, registers.rbp);
+    thread.failure.set(Some(failure));
+    cpu.set_in_section(true);
+    registers.rip = end_failed as *const () as usize;
+    registers.rbp = 0;
+    registers.rsp = cpu.system_stack_top() - 8;
+    Verdict::Resume
+}
+
+/// Ends the calling thread without a result; ends the program if it is the main thread.
+pub(crate) fn fail_current(failure: Failure) -> ! {
+    core::mem::forget(SafepointsHeld::enter());
+    // SAFETY: just entered, never left.
+    let held = unsafe { SafepointsHeld::assume() };
+    current_in(&held).failure.set(Some(failure));
+    leave_stack(end_failed)
+}
+
+/// On the system stack, in a section: the current thread is over before its end.
+extern "sysv64" fn end_failed() -> ! {
+    // SAFETY: both ways here are in a section.
+    let held = unsafe { SafepointsHeld::assume() };
+    let thread = current_in(&held);
+    if thread.id.get() == MAIN {
+        platform().exit(2);
+    }
+    // SAFETY: the thread's closure lies on its stack and still holds the packet.
+    if let (Some(failure), Some(packet)) = (thread.failure.take(), unsafe { (*thread.slots.get()).packet }) {
+        // SAFETY: see above.
+        unsafe { (*packet).fail(failure) };
+    }
+    retire_current()
+}
