@@ -1,11 +1,12 @@
 //! Disk images: the stripped kernel behind the boot loader's stages, and the kernel's own symbol table beside it.
 //!
-//! Under BIOS a byte of the image costs a microsecond of every boot, hence the stripping. Images live in target/images and
-//! are made again only when the ELF file is newer; each is written under another name first, since several of us may run.
+//! Under BIOS a byte of the image costs a microsecond of every boot, hence the stripping. Images live in target/images, with
+//! the time stamp of the ELF file that they are made from: another stamp, and they are made again. Each is written under
+//! another name first, since several of us may run.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::{fs, process};
 
 use bootloader::{BootConfig, DiskImageBuilder};
 
@@ -76,16 +77,20 @@ impl Image {
         })
     }
 
-    /// The file made from the ELF file: the one that is there unless it is older, else what `make` writes.
+    /// The file made from the ELF file: the one that is there if it is of this ELF file, else what `make` writes.
     fn made(&self, extension: &str, make: impl FnOnce(&Path) -> Result<(), String>) -> Result<PathBuf, String> {
         let folder = compile::root().join("target/images");
         let path = folder.join(format!("{}.{extension}", self.name));
-        let age = |path: &Path| fs::metadata(path).and_then(|data| data.modified()).ok();
-        if age(&path) <= age(&self.elf) {
-            let draft = folder.join(format!("{}.{extension}.{}", self.name, process::id()));
-            fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-            make(&draft)?;
-            fs::rename(&draft, &path).map_err(|error| format!("{}: {error}", path.display()))?;
+        let modified = |path: &Path| fs::metadata(path).and_then(|data| data.modified());
+        let failed = |error: std::io::Error| format!("{}: {error}", path.display());
+        let stamp = modified(&self.elf).map_err(failed)?;
+        if modified(&path).ok() != Some(stamp) {
+            fs::create_dir_all(&folder).map_err(failed)?;
+            let draft = tempfile::NamedTempFile::new_in(&folder).map_err(failed)?;
+            make(draft.path())?;
+            let file = fs::File::options().append(true).open(draft.path()).map_err(failed)?;
+            file.set_modified(stamp).map_err(failed)?;
+            draft.persist(&path).map_err(|error| failed(error.error))?;
         }
         Ok(path)
     }

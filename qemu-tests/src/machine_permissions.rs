@@ -64,7 +64,7 @@ fn executing_constants_faults() {
 #[kernel_test]
 fn touching_null_faults_and_the_first_64_kib_with_it() {
     for address in (0..64 * KIB).step_by(4 * KIB).map(Address) {
-        assert_faults(|| drop(load(address)), address, 0);
+        assert_faults(|| _ = load(address), address, 0);
         assert_faults(|| store(address, 0), address, WRITE);
         assert_faults(|| call(address), address, EXECUTE);
     }
@@ -75,7 +75,7 @@ fn text_has_no_second_address_in_the_direct_map() {
     let text = Address(load as *const () as usize);
     let physical = memory::physical_address(text).expect("text is mapped");
     let alias = plan::DIRECT_MAP.start.plus(Bytes(physical.0 as usize));
-    assert_faults(|| drop(load(alias)), alias, 0);
+    assert_faults(|| _ = load(alias), alias, 0);
 }
 
 #[kernel_test]
@@ -90,7 +90,7 @@ fn below_a_cpus_stack_nothing_is_mapped() {
 
 #[kernel_test]
 fn an_address_that_is_none_is_a_general_protection() {
-    let caught = expect_fault(|| drop(load(Address(0x1234_5678_9abc_def0))));
+    let caught = expect_fault(|| _ = load(Address(0x1234_5678_9abc_def0)));
     assert_eq!(caught.map(|caught| caught.vector), Some(GENERAL_PROTECTION));
 }
 

@@ -82,7 +82,7 @@ pub(crate) fn set_timer(at_ns: u64) {
         u64::MAX => 0,
         _ => {
             let ahead = u128::from(at_ns.saturating_sub(tsc::now()));
-            let ticks = (ahead * u128::from(SCALE.load(Ordering::Relaxed)) >> 32) as u64;
+            let ticks = ((ahead * u128::from(SCALE.load(Ordering::Relaxed))) >> 32) as u64;
             // A little later, so that a timer that runs fast against the clock does not come early, and twice.
             (ticks + ticks / 1024).clamp(1, u64::from(u32::MAX)) as u32
         }

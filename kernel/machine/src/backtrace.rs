@@ -12,6 +12,7 @@ use crate::symbols::Symbols;
 use crate::{fw_cfg, idt, report};
 
 const DEPTH: usize = 64;
+const SMALLEST_STACK: usize = 16 << 10;
 const SYMBOLS_FILE: &str = "opt/org.tricolor/symbols";
 const LARGEST: usize = 64 << 20;
 
@@ -43,9 +44,14 @@ pub(crate) fn report(rip: usize, rbp: usize) {
             return;
         }
         if back == idt::return_address() {
-            let Some(registers) = interrupted(rbp.wrapping_add(16)) else { return };
+            let frame = rbp.wrapping_add(16);
+            let Some(registers) = interrupted(frame) else { return };
             report!("\t--- interrupted by vector {:#x} ---", registers.vector);
             place(registers.rip, 0);
+            if frame.wrapping_sub(registers.rsp) < SMALLEST_STACK {
+                // A trap that interrupted itself has overwritten its first frame.
+                return;
+            }
             rbp = registers.rbp;
             continue;
         }
@@ -66,9 +72,11 @@ fn name(address: usize) -> Option<(&'static str, u32)> {
 
 /// A word of memory, if there is memory.
 fn read(address: usize) -> Option<usize> {
-    let is_memory = address.is_multiple_of(8) && !plan::DEVICES.range.contains(Address(address));
-    // SAFETY: aligned, mapped (a word does not cross a page), and not a device, whose registers may act when read.
-    (is_memory && memory::physical_address(Address(address)).is_some())
+    let at = Address(address);
+    let is_memory = at >= plan::DIRECT_MAP.start && !plan::DEVICES.range.contains(at) && at.is_aligned(8);
+    // SAFETY: aligned, mapped (in the high half; a word does not cross a page), and not a device, whose registers may act
+    // when read.
+    (is_memory && memory::physical_address(at).is_some())
         .then(|| unsafe { core::ptr::with_exposed_provenance::<usize>(address).read_volatile() })
 }
 

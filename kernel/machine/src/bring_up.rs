@@ -17,6 +17,8 @@ pub const BOOT_CONFIG: BootloaderConfig = memory::LOADER_CONFIG;
 
 #[unsafe(link_section = ".bss.runtime")]
 static MAIN: Once<fn(&'static str) -> u8> = Once::new();
+#[unsafe(link_section = ".bss.runtime")]
+static FOUND: Once<Handover> = Once::new();
 
 /// Brings the machine up, starts the runtime, runs `main` as its first thread and ends with its status.
 #[rustfmt::skip]
@@ -39,11 +41,17 @@ fn go_on(found: Handover) -> ! {
     apic::start();           // the timer's interrupt
     backtrace::load_names(); // our functions' names, if the host gave them
     let command_line = fw_cfg::command_line();
-    greet(&found);
     platform::hand_over();   // page faults are the runtime's from here on
-    let main = *MAIN.get().expect("`start` has set it");
+    let system_stack = found.stack;
+    FOUND.call_once(|| found);
     // SAFETY: called once, interrupts off, on a stack that the runtime may now have as its own.
-    unsafe { runtime::start(&MACHINE, Start { command_line, system_stack: found.stack, main }) }
+    unsafe { runtime::start(&MACHINE, Start { command_line, system_stack, main: main_thread }) }
+}
+
+/// The first thread: the kernel is up and idle, so now its figures mean something.
+fn main_thread(line: &'static str) -> u8 {
+    greet(FOUND.get().expect("`go_on` has set it"));
+    MAIN.get().expect("`start` has set it")(line)
 }
 
 /// The machine is not one that we can run on.

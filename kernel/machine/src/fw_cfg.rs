@@ -53,16 +53,20 @@ mod device {
     const READ: u32 = 1 << 1;
     const SELECT: u32 = 1 << 3;
     const PAGE: usize = 4096;
+    /// How often the device is asked whether it is done; QEMU's is at once.
+    const PATIENCE: u32 = 1_000_000;
 
-    /// What one transfer needs at addresses that the device can find: its control block and a page to fill.
+    /// One page, for the device takes physical addresses: what it fills, and its control block.
     #[repr(C, align(4096))]
     struct Transfer {
-        page: [u8; PAGE],
+        bytes: [u8; PIECE],
         control: [u8; 16],
     }
 
+    const PIECE: usize = PAGE - 16;
+
     #[unsafe(link_section = ".bss.runtime")]
-    static TRANSFER: Mutex<Transfer> = Mutex::new(Transfer { page: [0; PAGE], control: [0; 16] });
+    static TRANSFER: Mutex<Transfer> = Mutex::new(Transfer { bytes: [0; PIECE], control: [0; 16] });
 
     /// The settings and the program to run. Empty without a device, and, with a warning, when it is not text or over 64 KiB.
     pub fn command_line() -> &'static str {
@@ -113,34 +117,30 @@ mod device {
         fn read(&mut self, into: &mut [u8]) -> Option<()> {
             let mut transfer = TRANSFER.lock();
             let transfer = &mut *transfer;
-            for piece in into.chunks_mut(PAGE) {
+            for piece in into.chunks_mut(PIECE) {
                 let command = if self.started { READ } else { READ | SELECT | u32::from(self.selector) << 16 };
                 self.started = true;
-                let page = memory::physical_address(Address(transfer.page.as_ptr().addr()))?.0;
+                let bytes = memory::physical_address(Address(transfer.bytes.as_ptr().addr()))?.0;
                 let control = memory::physical_address(Address(transfer.control.as_ptr().addr()))?.0;
                 transfer.control[..4].copy_from_slice(&command.to_be_bytes());
                 transfer.control[4..8].copy_from_slice(&(piece.len() as u32).to_be_bytes());
-                transfer.control[8..].copy_from_slice(&page.to_be_bytes());
+                transfer.control[8..].copy_from_slice(&bytes.to_be_bytes());
                 let (mut high, mut low) = (Port::<u32>::new(DMA_PORT), Port::<u32>::new(DMA_PORT + 4));
-                // SAFETY: block and page are ours (the lock is held), each within one page, and the device fills no more than
-                // `piece.len()` bytes, at most a page.
+                // SAFETY: both parts are ours (the lock is held) and in one page, and the device fills no more than
+                // `piece.len()` bytes, at most `PIECE`.
                 unsafe {
                     high.write(((control >> 32) as u32).to_be());
                     low.write((control as u32).to_be());
                 }
                 let state = transfer.control.as_ptr().cast::<[u8; 4]>();
-                // The device works while the write above is executed under QEMU; the specification lets it take longer.
                 // SAFETY: reads our own block, which the device writes: hence volatile.
-                while unsafe { u32::from_be_bytes(state.read_volatile()) } & !ERROR != 0 {
-                    core::hint::spin_loop();
-                }
-                // SAFETY: as above.
-                if unsafe { u32::from_be_bytes(state.read_volatile()) } != 0 {
+                let state = || unsafe { u32::from_be_bytes(state.read_volatile()) };
+                if (0..PATIENCE).map(|_| state()).find(|state| state & !ERROR == 0) != Some(0) {
                     return None;
                 }
                 for (at, byte) in piece.iter_mut().enumerate() {
-                    // SAFETY: inside the page; volatile because the device wrote it.
-                    *byte = unsafe { (&raw const transfer.page[at]).read_volatile() };
+                    // SAFETY: inside the array; volatile because the device wrote it.
+                    *byte = unsafe { (&raw const transfer.bytes[at]).read_volatile() };
                 }
             }
             Some(())

@@ -92,7 +92,7 @@ static GATES: [AtomicU64; 512] = [const { AtomicU64::new(0) }; 512];
 
 /// Fills the table and loads it on this CPU. All gates are interrupt gates: interrupts are off in every handler.
 pub(crate) fn load() {
-    for (number, gate) in GATES.chunks_exact(2).enumerate() {
+    for (number, gate) in GATES.as_chunks::<2>().0.iter().enumerate() {
         let stub = (&raw const trap_stubs).addr() as u64 + number as u64 * 16;
         let slot = slot(number) as u64;
         let low = stub & 0xffff | (gdt::CODE as u64) << 16 | slot << 32 | 0x8e << 40 | (stub >> 16 & 0xffff) << 48;

@@ -13,6 +13,9 @@ use crate::report;
 /// The interval timer's input, and how many of its counts we wait: 10 ms.
 const PIT_HZ: u64 = 1_193_182;
 const PIT_COUNTS: u16 = 11_932;
+/// Commands for its channel 2: count down once from a number that follows; hold the present count for reading.
+const COUNT_DOWN: u8 = 0b1011_0000;
+const HOLD: u8 = 0b1000_0000;
 /// Readings for one good one, and readings before we call the timer dead; each takes some microseconds.
 const TRIES: usize = 5;
 const PATIENCE: u32 = 500_000;
@@ -44,7 +47,7 @@ pub(crate) fn start() {
 /// Nanoseconds since [`start`]. Some 50 ns under QEMU.
 pub(crate) fn now() -> u64 {
     let counts = count().saturating_sub(ORIGIN.load(Ordering::Relaxed));
-    (u128::from(counts) * u128::from(SCALE.load(Ordering::Relaxed)) >> 32) as u64
+    ((u128::from(counts) * u128::from(SCALE.load(Ordering::Relaxed))) >> 32) as u64
 }
 
 pub(crate) fn hertz() -> u64 {
@@ -71,7 +74,7 @@ fn by_interval_timer() -> Option<u64> {
     unsafe {
         let gate = control.read() & !SPEAKER | GATE;
         control.write(gate);
-        command.write(0b10_11_000_0);
+        command.write(COUNT_DOWN);
         channel.write(0xff);
         channel.write(0xff);
     }
@@ -88,7 +91,7 @@ fn reading() -> (u64, u16) {
     let tries = [(); TRIES].map(|()| {
         let before = count();
         // SAFETY: holds channel 2's count and reads it; nobody else uses the channel.
-        unsafe { command.write(0b10_00_000_0u8) };
+        unsafe { command.write(HOLD) };
         let after = count();
         // SAFETY: as above.
         let counts = unsafe { u16::from_le_bytes([channel.read(), channel.read()]) };

@@ -13,7 +13,7 @@ const MIN_DEPTH: u64 = 4;
 
 #[program("binary-trees DEPTH", "allocates perfect binary trees, keeps one, drops the others")]
 fn binary_trees(arguments: &Arguments) -> u8 {
-    let Some([depth]) = arguments.numbers([0..=32]) else { return MISUSED };
+    let Some([depth]) = arguments.numbers([(0, 32)]) else { return MISUSED };
     let max_depth = depth.max(MIN_DEPTH + 2);
 
     let stretch_depth = max_depth + 1;

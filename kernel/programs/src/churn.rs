@@ -26,7 +26,7 @@ const MOST_ELEMENTS: u64 = 200;
 
 #[program("churn SECONDS", "makes garbage of every kind around a live set that it checks all the time")]
 fn churn(arguments: &Arguments) -> u8 {
-    let Some([seconds]) = arguments.numbers([0..=1_000_000]) else { return MISUSED };
+    let Some([seconds]) = arguments.numbers([(0, 1_000_000)]) else { return MISUSED };
     let (before, end) = (memory_stats(), now() + seconds * 1_000_000_000);
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
     let mut live: Vec<(u64, Live)> = (0..LIVE).map(|_| random.number()).map(|seed| (seed, make(seed))).collect();

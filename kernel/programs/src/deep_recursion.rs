@@ -11,7 +11,7 @@ const DEFAULT_LIMIT: u64 = 64 << 20;
 
 #[program("deep-recursion BYTES", "grows a stack to BYTES and finds every frame unchanged on the way back")]
 fn deep_recursion(arguments: &Arguments) -> u8 {
-    let Some([bytes]) = arguments.numbers([0..=32 << 30]) else { return MISUSED };
+    let Some([bytes]) = arguments.numbers([(0, 32 << 30)]) else { return MISUSED };
     let limit = (bytes + SLACK).max(DEFAULT_LIMIT);
     let ended = Builder::new().stack_limit(limit as usize).spawn(move || {
         let top = 0;

@@ -5,11 +5,11 @@
 //! CPU's header. While it is not zero, an interrupt only notes what is to be done ([`Cpu::note`]); the end of
 //! the outermost section does it.
 //!
-//! 1. [`SafepointsHeld::enter`] touches the page below RSP, so that the stack grows now, or the thread overflows now, while it may:
+//! 1. [`SafepointsHeld::enter`] touches the stack below RSP, so that the stack grows now, or the thread overflows now, while it may:
 //!    inside a section there is no good answer to either. Then it counts up.
 //! 2. Leaving counts down; at zero it looks whether anything was noted. An interrupt between the two sees a zero counter
 //!    and acts by itself, so nothing is missed.
-//! 3. Slow paths that need more stack than that page run on the CPU's own stack ([`SafepointsHeld::on_system_stack`], Go's `systemstack`).
+//! 3. Slow paths that need more stack than that run on the CPU's own stack ([`SafepointsHeld::on_system_stack`], Go's `systemstack`).
 //!
 //! GS is read by assembly that is not `pure`: a thread may resume on another CPU, so the compiler must never reuse an
 //! earlier answer. For the same reason a `&Cpu` lives only as long as a borrowed [`SafepointsHeld`].
@@ -64,8 +64,9 @@ pub(crate) const fn section_depth_offset() -> usize {
     DEPTH
 }
 
-/// Below RSP this much is mapped when a section begins: what a fast path, and the way to the system stack, may use.
-const HEADROOM: usize = 4096;
+/// Below RSP this much is mapped when a section begins: what a fast path, and the way to the system stack, may use. A whole page would
+/// cost every thread its second page at its first section.
+const HEADROOM: usize = 1024;
 
 #[unsafe(link_section = ".data.runtime")]
 static BOOT_CPU: Cpu = Cpu {

@@ -3,6 +3,8 @@
 use crate::cpu::SafepointsHeld;
 use crate::gc::HEAP;
 use crate::heap::Object;
+use crate::stack::GROWTHS;
+use core::sync::atomic::Ordering;
 
 /// Whether the address lies in an object that is allocated. An address is a number here and keeps nothing alive.
 pub fn is_allocated(address: usize) -> bool {
@@ -14,4 +16,10 @@ pub fn is_allocated(address: usize) -> bool {
 pub fn check_heap() -> Result<(), impl core::fmt::Display> {
     let held = SafepointsHeld::enter();
     held.on_system_stack(|| HEAP.check())
+}
+
+/// How often a stack has grown by a page fault: outside no-safepoint sections, and inside, where it should never have to.
+pub fn stack_growths() -> (usize, usize) {
+    let [outside, inside] = GROWTHS.each_ref().map(|count| count.load(Ordering::Relaxed));
+    (outside, inside)
 }

@@ -5,6 +5,10 @@
 //!
 //! Memory has Go's states (mem.go): a range is *reserved* (addresses that nobody else uses; touching it faults),
 //! then parts of it are *committed* (backed by frames, contents unspecified), and may be *decommitted* again.
+//!
+//! Unsafe here: one static in a section of its own.
+
+#![allow(unsafe_code)]
 
 use crate::addr::{Address, Bytes, Range};
 use spin::Once;
@@ -104,6 +108,7 @@ pub trait Platform: Sync {
     fn exit(&self, status: u8) -> !;
 }
 
+#[unsafe(link_section = ".bss.runtime")]
 static PLATFORM: Once<&'static dyn Platform> = Once::new();
 
 /// The platform that [`crate::start`] was given.

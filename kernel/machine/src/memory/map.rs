@@ -175,7 +175,7 @@ impl MemoryMap {
                 }
             }
         }
-        let painted = Some(painted).filter(|_| kind != Kind::Reserved);
+        let painted = (kind != Kind::Reserved).then_some(painted);
         let pieces = [before, painted, after];
         let count = pieces.iter().flatten().count();
         let len = self.len - (to - from) + count;

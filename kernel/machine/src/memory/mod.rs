@@ -55,7 +55,6 @@ pub const LOADER_CONFIG: BootloaderConfig = {
     let mut config = BootloaderConfig::new_default();
     config.mappings.kernel_base = Mapping::FixedAddress(plan::IMAGE.0 as u64);
     config.mappings.physical_memory = Some(Mapping::FixedAddress(plan::DIRECT_MAP.start.0 as u64));
-    config.kernel_stack_size = 64 << 10;
     config
 };
 

@@ -230,9 +230,10 @@ pub(super) fn map_4k(page: Address, frame: Frame4K, access: Access, frames: &mut
 pub(super) fn map_2m(page: Address, frame: Frame2M, access: Access, frames: &mut dyn TableFrames) -> Option<()> {
     let slot = slot(page, 2, frames)?;
     let old = Entry(slot.load(Acquire));
-    let free = !old.is_present() || !old.is_leaf(2) && old.table().is_empty();
-    let entered = slot.compare_exchange(old.0, frame.address().0 | access.bits() | LARGE, AcqRel, Acquire);
-    assert!(free && entered.is_ok(), "2 MiB at {page} are not mapped yet, found {:#x}", old.0);
+    let vacant = !old.is_present() || !old.is_leaf(2) && old.table().is_empty();
+    let new = frame.address().0 | access.bits() | LARGE;
+    let entered = vacant && slot.compare_exchange(old.0, new, AcqRel, Acquire).is_ok();
+    assert!(entered, "2 MiB at {page} are not mapped yet, found {:#x}", old.0);
     if old.is_present() {
         flush(page, FRAMES_PER_BLOCK); // the processor may remember the table
         frames.put_back(Frame4K::at(old.address(1)));

@@ -14,10 +14,10 @@ impl Random {
     }
 }
 
-/// `count` seeds, new ones at every run; `SEED=n` repeats one.
+/// `count` seeds, new ones at every run, each printed (the last is the one that failed); `SEED=n` repeats one.
 pub(super) fn seeds(count: u64) -> impl Iterator<Item = u64> {
     let given = env::var("SEED").ok().and_then(|seed| seed.parse::<u64>().ok());
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(1, |now| now.as_nanos() as u64);
     let (first, count) = given.map_or((now | 1, count), |seed| (seed, 1));
-    (0..count).map(move |i| first + 2 * i)
+    (0..count).map(move |i| first + 2 * i).inspect(|seed| std::println!("SEED={seed}"))
 }

@@ -182,13 +182,14 @@ fn raw(region: &MemoryRegion) -> RawRegion {
     RawRegion { start: region.start, end: region.end, kind }
 }
 
-/// The allocator over the usable regions, its records at the start of the first that has room for them.
+/// The allocator over the usable regions, its records at the start of the last that has room for
+/// them: low memory is scarcer.
 fn frames_of(map: &MemoryMap) -> Result<Frames<'static>, Refusal> {
     let extents = Extents::of(map);
     let count = extents.blocks();
     let bytes = ((count * size_of::<Block>()) as u64).next_multiple_of(FRAME_4K);
     let usable = || map.regions().iter().filter(|region| region.kind == Kind::Usable);
-    let home = usable().find(|region| region.end.0 - region.start.0 >= bytes).ok_or(Refusal::OutOfFrames)?;
+    let home = usable().rfind(|region| region.end.0 - region.start.0 >= bytes).ok_or(Refusal::OutOfFrames)?;
     let records = paging::direct(home.start).0 as *mut Block;
     // SAFETY: unused RAM, visible at this address in the loader's tables and in ours, and never given to the allocator.
     // All zeroes is a valid record.

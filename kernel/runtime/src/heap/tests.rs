@@ -263,7 +263,7 @@ fn any_trace_of_allocations_and_collections_agrees_with_a_list_of_objects() {
     let mut caches = [Cache::new(), Cache::new()];
     // Base of each object that is held, its class if it is small, its stamp, and its mask if it is precise.
     let mut held: BTreeMap<usize, (Option<SpanClass>, u64, u64)> = BTreeMap::new();
-    for step in 0..6000_u64 {
+    for step in 0..if cfg!(miri) { 400_u64 } else { 6000 } {
         let cache = &mut caches[random.below(2)];
         if random.below(300) == 0 {
             caches.iter_mut().for_each(|cache| cache.flush(heap));

@@ -21,11 +21,15 @@
 //! 5. When the thread has ended, the slot is trimmed to a few pages and stays with the thread's record for the next thread.
 //!
 //! Frames of stacks are not zeroed: only RSP to top is ever scanned.
+//!
+//! Unsafe here: statics in a section of their own.
+#![allow(unsafe_code)]
 
 use crate::addr::{Address, Bytes, KIB, MIB, Range};
 use crate::platform::{Fault, OutOfFrames, platform};
 use crate::switch_off::{self, Mechanism};
 use core::cell::Cell;
+use core::sync::atomic::{AtomicUsize, Ordering};
 use spin::Once;
 
 /// The limit of a thread that asked for none. Go: 1 GB (`maxstacksize`).
@@ -43,7 +47,13 @@ pub(crate) const SECTION_RESERVE: Bytes = Bytes(RESERVE);
 const KEPT: usize = 16 * KIB;
 
 /// All slots lie in one range; nobody gives addresses back, a slot is reused with its record.
+#[unsafe(link_section = ".bss.runtime")]
 static SLOTS: Once<Slots> = Once::new();
+
+/// Growth faults so far, outside and inside no-safepoint sections. The second is to stay zero: a section's beginning touches what it
+/// will need. A fault inside is answered from the reserve all the same.
+#[unsafe(link_section = ".bss.runtime")]
+pub(crate) static GROWTHS: [AtomicUsize; 2] = [const { AtomicUsize::new(0) }; 2];
 
 struct Slots {
     range: Range,
@@ -171,6 +181,7 @@ impl Stack {
         for (start, outcome) in result {
             match outcome {
                 Ok(()) => {
+                    GROWTHS[usize::from(in_section)].fetch_add(1, Ordering::Relaxed);
                     self.committed_low.set(start);
                     return Growth::Grown;
                 }
