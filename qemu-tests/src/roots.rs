@@ -207,10 +207,12 @@ fn without_interior_pointers_the_object_is_lost() {
     assert!(!collect_beside_interior_pointer().0);
 }
 
-/// Blocks of the global allocator with the only references: a vector's buffer, and a box in it.
+/// Blocks of the global allocator with the only references: boxes in a vector's buffer.
+type Blocks = Vec<Box<(u64, Gc<Canary>)>>;
+
 #[inline(never)]
-fn blocks_with_objects() -> (Vec<Box<(u64, Gc<Canary>)>>, [Hidden; 3]) {
-    let blocks: Vec<_> = (0..3).map(|number| Box::new((number, Canary::hatch()))).collect();
+fn blocks_with_objects() -> (Blocks, [Hidden; 3]) {
+    let blocks: Blocks = (0..3).map(|number| Box::new((number, Canary::hatch()))).collect();
     let hidden = core::array::from_fn(|index| Hidden::of(blocks[index].1));
     (blocks, hidden)
 }

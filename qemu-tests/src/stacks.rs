@@ -135,6 +135,7 @@ fn without_a_guard_a_neighbours_stack_is_overwritten() {
 static IS_LOOPING: AtomicBool = AtomicBool::new(false);
 
 #[kernel_test(status = 0)]
+#[expect(clippy::empty_loop, reason = "it is to be a loop that calls nothing")]
 fn a_thread_in_a_loop_is_stopped() {
     let thread = go(|| -> () {
         IS_LOOPING.store(true, Ordering::Relaxed);

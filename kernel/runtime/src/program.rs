@@ -8,7 +8,6 @@
 
 use alloc::vec::Vec;
 use core::fmt;
-use core::ops::RangeInclusive;
 
 /// The status of a program that was called wrongly, as in Go.
 pub const MISUSED: u8 = 2;
@@ -95,30 +94,27 @@ pub struct Arguments<'a> {
 }
 
 impl Arguments<'_> {
-    /// All arguments as numbers, each within its range; `64M` is 64 · 2²⁰, so with `K` and `G`.
+    /// All arguments as numbers, each with the least and the most that it may be; `64M` is 64 · 2²⁰, so with `K` and `G`.
     ///
     /// Too few, too many, none, or one out of its range: reports what was wrong and what would be right in one line, and
     /// returns `None`; the program then returns [`MISUSED`].
-    pub fn numbers<const N: usize>(&self, allowed: [RangeInclusive<u64>; N]) -> Option<[u64; N]> {
-        self.parse(allowed)
+    pub fn numbers<const N: usize>(&self, limits: [(u64, u64); N]) -> Option<[u64; N]> {
+        self.parse(limits)
             .map_err(|wrong| crate::report!("{}: {wrong} (usage: {})", first_word(self.usage), self.usage))
             .ok()
     }
 
-    fn parse<const N: usize>(&self, allowed: [RangeInclusive<u64>; N]) -> Result<[u64; N], Misuse<'_>> {
+    fn parse<const N: usize>(&self, limits: [(u64, u64); N]) -> Result<[u64; N], Misuse<'_>> {
         if let Some(word) = self.words.get(N) {
             return Err(Misuse::Unexpected(word));
         }
         let mut names = self.usage.split_ascii_whitespace().skip(1);
         let mut numbers = [0; N];
-        for (index, range) in allowed.into_iter().enumerate() {
+        for (index, (least, most)) in limits.into_iter().enumerate() {
             let name = names.next().unwrap_or("a number");
             let word = self.words.get(index).copied();
-            numbers[index] = word.and_then(number).filter(|number| range.contains(number)).ok_or(Misuse::Wrong {
-                name,
-                word,
-                range,
-            })?;
+            let number = word.and_then(number).filter(|number| (least..=most).contains(number));
+            numbers[index] = number.ok_or(Misuse::Wrong { name, word, least, most })?;
         }
         Ok(numbers)
     }
@@ -137,15 +133,15 @@ fn number(word: &str) -> Option<u64> {
 #[derive(Debug)]
 enum Misuse<'a> {
     Unexpected(&'a str),
-    Wrong { name: &'a str, word: Option<&'a str>, range: RangeInclusive<u64> },
+    Wrong { name: &'a str, word: Option<&'a str>, least: u64, most: u64 },
 }
 
 impl fmt::Display for Misuse<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Misuse::Unexpected(word) => write!(f, "unexpected `{word}`"),
-            Misuse::Wrong { name, word, range } => {
-                write!(f, "{name} must be a number from {} to {}, ", range.start(), range.end())?;
+            Misuse::Wrong { name, word, least, most } => {
+                write!(f, "{name} must be a number from {least} to {most}, ")?;
                 match word {
                     Some(word) => write!(f, "not `{word}`"),
                     None => f.write_str("and is missing"),
@@ -160,14 +156,14 @@ mod tests {
     use super::*;
     use alloc::string::{String, ToString};
 
-    fn parse<const N: usize>(words: &[&str], allowed: [RangeInclusive<u64>; N]) -> Result<[u64; N], String> {
-        Arguments { usage: "program DEPTH BYTES", words }.parse(allowed).map_err(|wrong| wrong.to_string())
+    fn parse<const N: usize>(words: &[&str], limits: [(u64, u64); N]) -> Result<[u64; N], String> {
+        Arguments { usage: "program DEPTH BYTES", words }.parse(limits).map_err(|wrong| wrong.to_string())
     }
 
     #[test]
     fn numbers_are_read_with_their_suffixes() {
-        assert_eq!(parse(&["7", "64M"], [0..=9, 0..=u64::MAX]), Ok([7, 64 << 20]));
-        assert_eq!(parse(&["1K", "2G"], [0..=1024, 0..=u64::MAX]), Ok([1024, 2 << 30]));
+        assert_eq!(parse(&["7", "64M"], [(0, 9), (0, u64::MAX)]), Ok([7, 64 << 20]));
+        assert_eq!(parse(&["1K", "2G"], [(0, 1024), (0, u64::MAX)]), Ok([1024, 2 << 30]));
         assert_eq!(parse(&[], []), Ok([]));
     }
 
@@ -175,15 +171,15 @@ mod tests {
     fn a_wrong_argument_is_named_with_what_would_be_right() {
         for word in ["x", "-1", "M", "10", "é", "99999999999G", "99999999999999999999"] {
             assert_eq!(
-                parse(&[word, "1"], [2..=9, 0..=1]),
+                parse(&[word, "1"], [(2, 9), (0, 1)]),
                 Err(alloc::format!("DEPTH must be a number from 2 to 9, not `{word}`"))
             );
         }
         assert_eq!(
-            parse(&["2"], [2..=9, 0..=1]),
+            parse(&["2"], [(2, 9), (0, 1)]),
             Err("BYTES must be a number from 0 to 1, and is missing".to_string())
         );
-        assert_eq!(parse(&["2", "1", "3"], [2..=9, 0..=1]), Err("unexpected `3`".to_string()));
+        assert_eq!(parse(&["2", "1", "3"], [(2, 9), (0, 1)]), Err("unexpected `3`".to_string()));
         assert_eq!(parse(&["3"], []), Err("unexpected `3`".to_string()));
     }
 }

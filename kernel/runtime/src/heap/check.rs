@@ -41,6 +41,8 @@ impl Heap {
             central += usize::from(span.state() == State::Central);
         }
         let at = page_heap.arenas.page(0);
+        let unused = page_heap.spans.all().filter(|span| span.state() == State::Free).count();
+        ensure(unused == page_heap.spans.given_back(), "every record is a span or waits in its pool", at)?;
         ensure(pages == page_heap.pages.used(), "every page in use is in a span", at)?;
         ensure(pages == page_heap.arenas.owned(), "only pages in use have an owner", at)?;
         ensure(pages == page_heap.in_use.0, "pages in use are counted", at)?;
@@ -59,7 +61,7 @@ impl Heap {
 
     /// The bytes that a span counts for: a cached one with all its slots.
     fn check_span(&self, span: &'static Span) -> Result<usize, Broken> {
-        let free = (0..span.slots()).filter(|&slot| !span.is_allocated(slot)).count();
+        let free = span.slots() as usize - span.allocated().count();
         ensure(free == span.free_slots(), "free slots are counted", span.base())?;
         ensure(free == 0 || span.state() != State::Large, "a large span is allocated", span.base())?;
         let fits = span.slots() as usize * span.slot_bytes().0 <= span.pages().0 * PAGE.0;

@@ -66,6 +66,13 @@ impl<T: Sync + 'static> FixedPool<T> {
         ((&raw const *record).addr() - self.slots.entry(0).0) / size_of::<Slot<T>>()
     }
 
+    /// How many records are waiting for reuse. O(n).
+    pub(crate) fn given_back(&self) -> usize {
+        let at = |index: u32| Some(index).filter(|&index| index != NONE);
+        let next = |&index: &u32| at(self.slots.entries()[index as usize].next_free.load(Relaxed));
+        core::iter::successors(at(self.free), next).count()
+    }
+
     /// Every record made until now, taken or given back.
     pub(crate) fn all(&self) -> impl Iterator<Item = &'static T> + use<T> {
         // SAFETY: as in `for_ever`, for all of them: `Table` never moves, and nothing here calls `entries_mut`.
@@ -98,6 +105,7 @@ mod tests {
         }
         pool.give_back(taken[7]);
         pool.give_back(taken[4000]);
+        assert_eq!(pool.given_back(), 2);
         for expected in [4000, 7] {
             let again = pool.take(platform, || unreachable!("two were given back")).expect("one was given back");
             assert_eq!((again.load(Relaxed), pool.index_of(again)), (expected, expected));

@@ -104,7 +104,7 @@ mod tests {
             let mut order: Vec<_> = (0..class.slots()).chain(0..class.slots()).collect();
             random.shuffle(&mut order);
             for slot in order {
-                masks[slot] = (random.below(1 << 32) << 32 | random.below(1 << 32)) as u64 >> (64 - words);
+                masks[slot] = random.word() >> (64 - words);
                 span.write_pointer_mask(class, slot as u32, masks[slot]);
             }
             assert!((0..class.slots()).all(|slot| span.pointer_mask(slot as u32) == masks[slot]), "{bytes} bytes");

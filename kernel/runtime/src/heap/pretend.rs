@@ -160,6 +160,10 @@ impl Random {
         (self.0 >> 16) as usize % bound
     }
 
+    pub(crate) fn word(&mut self) -> u64 {
+        (self.below(1 << 32) << 32 | self.below(1 << 32)) as u64
+    }
+
     pub(crate) fn shuffle<T>(&mut self, items: &mut [T]) {
         for last in (1..items.len()).rev() {
             items.swap(last, self.below(last + 1));

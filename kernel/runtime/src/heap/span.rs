@@ -56,6 +56,8 @@ pub(crate) struct Span {
     pub(super) bits: [Bits; MOST_SLOTS / 64],
 }
 
+const _: () = assert!(size_of::<Span>() + 4 <= 5 * 64, "with its pool's link, a record fills five cache lines");
+
 impl Span {
     /// A span without slots. In a cache it stands for "none yet", which spares every allocation a comparison.
     pub(crate) const fn empty() -> Span {

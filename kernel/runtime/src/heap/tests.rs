@@ -121,7 +121,7 @@ fn an_object_is_found_from_every_byte_of_it_and_nothing_from_anywhere_else() {
         assert!(heap.find(word).is_none(), "{word:#x}");
     }
     for _ in 0..10_000 {
-        let word = random.below(usize::MAX).rotate_left(random.below(64) as u32);
+        let word = random.word() as usize;
         assert!((start..end).contains(&word) || heap.find(word).is_none(), "{word:#x}");
     }
 }
@@ -292,7 +292,7 @@ fn any_trace_of_allocations_and_collections_agrees_with_a_list_of_objects() {
         let kind = [Kind::Noscan, Kind::Precise, Kind::Ambiguous][random.below(3)];
         let class = SpanClass::for_request(bytes, 8, kind);
         let words = class.map_or(64, |class| class.slot_bytes() / 8);
-        let mask = (random.below(1 << 48) as u64 * 0x1_0001) >> (64 - words.min(64));
+        let mask = random.word() >> (64 - words.min(64));
         let base = match class {
             None => heap.allocate_large(Bytes(bytes), 8, kind, false).expect("memory").addr().get(),
             Some(class) => {
