@@ -22,6 +22,8 @@ mod machine_permissions;
 mod roots;
 #[cfg(target_os = "none")]
 mod stacks;
+#[cfg(target_os = "none")]
+mod threads;
 
 #[cfg(target_os = "none")]
 mod kernel {

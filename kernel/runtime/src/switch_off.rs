@@ -26,6 +26,8 @@ pub enum Mechanism {
     AmbiguousScan,
     /// Taking a word that points into the middle of an object for a reference.
     InteriorPointers,
+    /// Holding the timer off while a no-safepoint section lasts.
+    Sections,
     /// Acting on the timer's interrupt.
     TimerStop,
     /// Sweeping after marking.

@@ -68,7 +68,7 @@ pub(crate) fn timer(registers: &mut Registers) {
     if switch_off::is_off(Mechanism::TimerStop) {
         return arm_timer(&held);
     }
-    if cpu.in_section() {
+    if cpu.in_section() && !switch_off::is_off(Mechanism::Sections) {
         return cpu.note();
     }
     let thread = current_in(&held);
