@@ -134,7 +134,7 @@ fn enums_and_large_objects_hold_theirs() {
 }
 
 #[kernel_test]
-fn garbage_far_beyond_the_memory_is_collected_as_it_comes() {
+fn garbage_is_collected_as_it_comes() {
     let before = runtime::cycles();
     for _ in 0..1_000_000 {
         black_box(Canary::hatch());
