@@ -15,6 +15,8 @@ mod canary;
 #[cfg(target_os = "none")]
 mod collector;
 #[cfg(target_os = "none")]
+mod interruptions;
+#[cfg(target_os = "none")]
 mod machine_exceptions;
 #[cfg(target_os = "none")]
 mod machine_permissions;

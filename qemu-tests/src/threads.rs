@@ -98,15 +98,15 @@ fn when_nobody_can_ever_run_again_it_is_said() {
 fn a_hundred_thousand_threads_leave_nothing_behind() {
     let round = || (0..1000u64).map(|number| go(move || number)).map(|thread| thread.join().unwrap_or(0)).sum::<u64>();
     assert_eq!(round(), 499_500);
-    let free = runtime::platform::platform().free_memory();
+    let free = inspect::free_memory();
     assert!((0..99).all(|_| round() == 499_500));
-    assert_eq!(runtime::platform::platform().free_memory(), free, "their stacks and records were used again");
+    assert_eq!(inspect::free_memory(), free, "their stacks and records were used again");
 }
 
 #[kernel_test(mem = "512M")]
 fn ten_thousand_parked_threads_have_a_stack_page_and_a_table_page_each() {
     const THREADS: usize = 10_000;
-    let free = || runtime::platform::platform().free_memory().0;
+    let free = || inspect::free_memory().0;
     let before = free();
     let threads: Vec<_> = (0..THREADS).map(|_| go(park)).collect();
     yield_now();

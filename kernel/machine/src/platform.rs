@@ -25,7 +25,8 @@ pub(crate) fn is_started() -> bool {
     STARTED.load(Ordering::Relaxed)
 }
 
-impl Platform for Machine {
+// SAFETY: `memory` hands out disjoint ranges and keeps the tables; the linker draws the roots.
+unsafe impl Platform for Machine {
     fn reserve(&self, bytes: Bytes, align: usize) -> Option<Range> {
         memory::reserve(bytes, align)
     }

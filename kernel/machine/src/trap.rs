@@ -48,7 +48,8 @@ pub(crate) extern "C" fn trap(registers: &mut Registers) {
         vector::TIMER => {
             apic::end_of_interrupt();
             if apic::timer_is_due() {
-                upcall::timer(registers);
+                // SAFETY: this is the handler, and these are the registers.
+                unsafe { upcall::timer(registers) };
             }
         }
         vector::SPURIOUS => {}
@@ -63,7 +64,8 @@ fn page_fault(registers: &mut Registers) {
     let fault = Fault { address, write: code & WRITE != 0, execute: code & EXECUTE != 0, present: code & PRESENT != 0 };
     // A fault of this handler itself would lead here for ever.
     let ask = platform::is_started() && !gdt::on_page_fault_stack(registers.rsp);
-    if !ask || upcall::page_fault(fault, registers) == Verdict::Fatal {
+    // SAFETY: this is the handler, and these are the registers.
+    if !ask || unsafe { upcall::page_fault(fault, registers) } == Verdict::Fatal {
         unexpected_exception(registers, Some(address));
     }
 }

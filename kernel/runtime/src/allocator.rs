@@ -10,6 +10,9 @@
 //! 4. `dealloc` reuses the slot at once if its span is in this CPU's cache; otherwise the sweep finds it. No memory of a collection that
 //!    was forgotten is ever lost: unreachable is unreachable.
 //!
+//! A limit that Rust's layouts do not let us close: an owner inside a *packed* struct (`#[repr(packed)] struct P(u8, Box<u64>)`) has no aligned
+//! address, on a stack or in a block of alignment 1, and what it owns is not found. `Gc` refuses to be packed.
+//!
 //! A handler that allocates is a bug, and thrown.
 //!
 //! Unsafe here: writing into fresh slots; `GlobalAlloc`.

@@ -3,6 +3,7 @@
 //! Unsafe here: one static in a section of its own.
 #![allow(unsafe_code)]
 
+use crate::cpu::SafepointsHeld;
 use crate::platform::{Stream, platform};
 use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -42,8 +43,10 @@ struct Console {
 }
 
 impl Console {
+    /// On the CPU's own stack: an overflow in the midst of the console's work would leave it half done.
     fn flush(&mut self) {
-        platform().write(self.to, &self.buffer[..self.used]);
+        let held = SafepointsHeld::enter();
+        held.on_system_stack(|| platform().write(self.to, &self.buffer[..self.used]));
         self.used = 0;
     }
 }
@@ -87,7 +90,8 @@ pub(crate) fn set_tracebacks(on: bool) {
 /// The call chain from `rip` and `rbp` on the report stream, unless GOTRACEBACK=none.
 pub fn write_backtrace(rip: usize, rbp: usize) {
     if TRACEBACKS.load(Ordering::Relaxed) {
-        platform().write_backtrace(rip, rbp);
+        let held = SafepointsHeld::enter();
+        held.on_system_stack(|| platform().write_backtrace(rip, rbp));
     }
 }
 

@@ -1,8 +1,10 @@
 //! Looking at the heap from outside, for tests and tools.
 
+use crate::addr::Bytes;
 use crate::cpu::SafepointsHeld;
 use crate::gc::HEAP;
 use crate::heap::Object;
+use crate::platform::platform;
 use crate::stack::GROWTHS;
 use core::sync::atomic::Ordering;
 
@@ -10,6 +12,12 @@ use core::sync::atomic::Ordering;
 pub fn is_allocated(address: usize) -> bool {
     let _held = SafepointsHeld::enter();
     HEAP.find(address).is_some_and(Object::is_allocated)
+}
+
+/// Memory that is in nobody's use.
+pub fn free_memory() -> Bytes {
+    let _held = SafepointsHeld::enter();
+    platform().free_memory()
 }
 
 /// Checks the whole heap's invariants: every page is free or in exactly one span, bits and counts agree.

@@ -58,7 +58,10 @@ pub struct Registers {
     pub ss: usize,
 }
 
-pub trait Platform: Sync {
+/// # Safety
+/// The runtime builds on it: reserved ranges are disjoint and nobody else's, committed memory is there until it is decommitted, the
+/// static roots may be read, and what the verbs say of interrupts and handlers holds.
+pub unsafe trait Platform: Sync {
     /// Addresses for `bytes` (a multiple of 4096), aligned to `align` (a power of two, at least 4096). Never given back.
     /// `None` if the address plan has no such room. Takes no memory.
     fn reserve(&self, bytes: Bytes, align: usize) -> Option<Range>;
@@ -115,7 +118,7 @@ static PLATFORM: Once<&'static dyn Platform> = Once::new();
 ///
 /// # Panics
 /// Before the start there is none.
-pub fn platform() -> &'static dyn Platform {
+pub(crate) fn platform() -> &'static dyn Platform {
     *PLATFORM.get().expect("the runtime has been started")
 }
 

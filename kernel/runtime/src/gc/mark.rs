@@ -54,17 +54,16 @@ impl Marker<'_> {
         }
     }
 
-    /// A word of a stack or register. The compiler may keep only a pointer one past an object's end: a word at a slot's base
-    /// keeps the slot before it too.
+    /// A word of a stack or register. The compiler may keep only a pointer one past an object's end: a word that is not inside a slot
+    /// keeps the slot before it too, be it the last of its span.
     #[inline]
     pub(super) fn mark_stack_word(&mut self, word: usize) {
-        let Some(object) = self.heap.find(word) else { return };
-        self.mark(word, object);
-        if word == object.base.0
-            && object.slot > 0
-            && let Some(before) = self.heap.find(word - 1)
-        {
-            self.mark(word - 1, before);
+        let object = self.heap.find(word);
+        if let Some(object) = object {
+            self.mark(word, object);
+        }
+        if object.is_none_or(|object| word == object.base.0) {
+            self.mark_word(word.wrapping_sub(1));
         }
     }
 

@@ -52,7 +52,8 @@ fn mark_stack(marker: &mut Marker<'_>, thread: &Thread) -> usize {
     } else {
         thread.saved_sp().get()
     };
-    let stack = Range { start: Address(sp), end: thread.stack().top() };
+    // A frame below the committed part has been reserved by RSP and not touched yet: nothing was ever written there.
+    let stack = Range { start: Address(sp).max(thread.stack().committed_low()), end: thread.stack().top() };
     if !switch_off::is_off(Mechanism::StackRoots) {
         marker.scan_range(stack, Marker::mark_stack_word);
     }

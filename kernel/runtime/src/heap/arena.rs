@@ -22,7 +22,7 @@ use core::sync::atomic::{AtomicPtr, Ordering};
 pub(super) const ARENA: Bytes = Bytes(64 * MIB);
 pub(super) const CHUNK: Bytes = Pages(CHUNK_PAGES).bytes();
 /// What is reserved if the address plan has the room; else half, and so on down to one arena.
-const MOST: Bytes = Bytes(1024 * GIB);
+pub(super) const MOST: Bytes = Bytes(1024 * GIB);
 
 /// What the page heap's lock protects.
 pub(super) struct Arenas {

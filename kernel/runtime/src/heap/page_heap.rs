@@ -1,7 +1,7 @@
 //! The page heap: makes spans of free pages and free pages of spans, and takes memory from the platform when there
 //! are none. Everything here is under one lock. Go: allocSpan, freeSpan and grow in mheap.go.
 
-use super::arena::{ARENA, Arenas, CHUNK};
+use super::arena::{ARENA, Arenas, CHUNK, MOST};
 use super::find_object::SpanMap;
 use super::fixed_pool::FixedPool;
 use super::pages::PageAllocator;
@@ -41,7 +41,7 @@ impl PageHeap {
         align: Pages,
     ) -> Result<&'static Span, OutOfFrames> {
         // The heap starts at a multiple of an arena, no more is known of its pages' addresses.
-        if align.bytes() > ARENA {
+        if align.bytes() > ARENA || pages.bytes() > MOST {
             return Err(OutOfFrames { left: platform.free_memory() });
         }
         let span = self.spans.take(platform, Span::empty)?;

@@ -82,6 +82,8 @@ fn go_on_with(held: &SafepointsHeld, saved_sp: &Cell<usize>, next: &'static Thre
     let cpu = held.cpu();
     enter_thread(cpu, next);
     if next.is_interrupted.take() {
+        // From the look to the `iretq` that lets interrupts in again, no tick must be noted: nobody would act on it.
+        platform().set_interrupts(false);
         if cpu.has_note() {
             // It goes on outside any section whose end would act: let the timer ask again.
             platform().set_timer(platform().now());

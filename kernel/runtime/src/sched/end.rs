@@ -62,6 +62,7 @@ pub(crate) fn page_fault(fault: &Fault, registers: &mut Registers) -> Verdict {
     thread.failure.set(Some(failure));
     cpu.set_in_section(true);
     registers.rip = end_failed as *const () as usize;
+    registers.rflags = switch::RFLAGS;
     registers.rbp = 0;
     registers.rsp = cpu.system_stack_top() - 8;
     Verdict::Resume

@@ -72,9 +72,10 @@ impl Builder {
         Builder { stack_limit: stack::DEFAULT_LIMIT }
     }
 
-    /// The most bytes its stack may grow to; rounded up to whole 4 KiB pages. Default: 64 MiB.
+    /// The most bytes its stack may grow to; rounded up to whole 4 KiB pages. Default: 64 MiB. More than there are addresses for all
+    /// stacks is an error at `spawn`.
     pub const fn stack_limit(self, bytes: usize) -> Builder {
-        Builder { stack_limit: Bytes(bytes) }
+        Builder { stack_limit: Bytes(if bytes < stack::ALL.0 { bytes } else { stack::ALL.0 }) }
     }
 
     /// Starts a thread that runs `f`; it gets the processor when the caller gives it up.

@@ -17,6 +17,9 @@ use crate::platform::Registers;
 use core::arch::naked_asm;
 use core::cell::Cell;
 
+/// The flags with which code begins that an interrupt returns to instead of what it interrupted: interrupts on, direction up.
+pub(super) const RFLAGS: usize = 0x202;
+
 /// Saves the caller's registers and RSP, and goes on where `to` was saved.
 ///
 /// # Safety

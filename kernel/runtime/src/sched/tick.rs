@@ -97,6 +97,7 @@ fn preempt(held: &SafepointsHeld, thread: &'static Thread, registers: &mut Regis
         return false;
     }
     registers.rip = switch::landing as *const () as usize;
+    registers.rflags = switch::RFLAGS;
     registers.rsp = next.saved_sp().get();
     true
 }

@@ -43,6 +43,8 @@ const GUARD: usize = MACHINE_PAGE;
 /// For sections that began just above the limit.
 const RESERVE: usize = 32 * KIB;
 pub(crate) const SECTION_RESERVE: Bytes = Bytes(RESERVE);
+/// The addresses of all slots.
+pub(crate) const ALL: Bytes = Bytes(64 << 40);
 /// What a slot keeps committed between two threads.
 const KEPT: usize = 16 * KIB;
 
@@ -83,7 +85,6 @@ pub(crate) enum Growth {
 /// Reserves the addresses of all stacks.
 pub(crate) fn set_up() {
     SLOTS.call_once(|| {
-        const ALL: Bytes = Bytes(64 << 40);
         let range = platform().reserve(ALL, 2 * MIB).expect("the address plan has 64 TiB for stacks");
         Slots { range, next: spin::Mutex::new(range.start) }
     });
@@ -126,6 +127,10 @@ impl Stack {
 
     pub(crate) fn top(&self) -> Address {
         self.slot.end
+    }
+
+    pub(crate) fn committed_low(&self) -> Address {
+        self.committed_low.get()
     }
 
     pub(crate) fn limit(&self) -> Bytes {
