@@ -21,6 +21,8 @@ mod machine_exceptions;
 #[cfg(target_os = "none")]
 mod machine_permissions;
 #[cfg(target_os = "none")]
+mod panics;
+#[cfg(target_os = "none")]
 mod roots;
 #[cfg(target_os = "none")]
 mod stacks;

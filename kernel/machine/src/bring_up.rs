@@ -10,7 +10,7 @@ use spin::Once;
 
 use crate::memory::{self, Handover};
 use crate::platform::{self, MACHINE};
-use crate::{apic, backtrace, console, control, exit, fw_cfg, gdt, idt, report, tsc};
+use crate::{apic, backtrace, console, control, exit, fw_cfg, gdt, idt, report, tsc, unwind};
 
 /// What the boot loader is to do, for `entry_point!`.
 pub const BOOT_CONFIG: BootloaderConfig = memory::LOADER_CONFIG;
@@ -40,6 +40,7 @@ fn go_on(found: Handover) -> ! {
     tsc::start();            // the clock
     apic::start();           // the timer's interrupt
     backtrace::load_names(); // our functions' names, if the host gave them
+    unwind::start();         // a panic finds its way back
     let command_line = fw_cfg::command_line();
     platform::hand_over();   // page faults are the runtime's from here on
     let system_stack = found.stack;

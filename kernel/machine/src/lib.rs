@@ -7,7 +7,7 @@
 //! that the interrupted code may hold, and allocates nothing.
 
 #![cfg_attr(not(test), no_std)]
-#![cfg_attr(target_os = "none", feature(alloc_error_handler))]
+#![cfg_attr(target_os = "none", feature(alloc_error_handler, panic_can_unwind))]
 
 pub mod fw_cfg;
 pub mod memory;
@@ -43,6 +43,8 @@ pub mod testing;
 mod trap;
 #[cfg(target_os = "none")]
 mod tsc;
+#[cfg(target_os = "none")]
+mod unwind;
 
 #[cfg(target_os = "none")]
 pub use bring_up::{BOOT_CONFIG, start};

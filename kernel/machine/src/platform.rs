@@ -3,10 +3,10 @@
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use runtime::addr::{Bytes, Range};
-use runtime::platform::{OutOfFrames, Platform, Stream};
+use runtime::platform::{Exception, OutOfFrames, Platform, Stream};
 use x86_64::instructions::interrupts;
 
-use crate::{apic, backtrace, console, exit, memory, tsc};
+use crate::{apic, backtrace, console, exit, memory, tsc, unwind};
 
 /// The one machine.
 pub(crate) struct Machine;
@@ -88,6 +88,14 @@ unsafe impl Platform for Machine {
 
     fn write_backtrace(&self, rip: usize, rbp: usize) {
         backtrace::report(rip, rbp);
+    }
+
+    fn catch(&self, f: &mut dyn FnMut()) -> bool {
+        unwind::catch(f)
+    }
+
+    fn raise(&self, exception: &Exception) {
+        unwind::raise(exception);
     }
 
     fn exit(&self, status: u8) -> ! {

@@ -3,7 +3,9 @@
 use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicPtr, Ordering};
 
-use crate::report;
+use runtime::Failure;
+
+use crate::{exit, report};
 
 /// One test; `#[kernel_test]` puts it into the link section `tests`.
 #[repr(C)]
@@ -20,7 +22,14 @@ static CURRENT: AtomicPtr<KernelTest> = AtomicPtr::new(core::ptr::null_mut());
 pub fn run(test: &'static KernelTest) {
     report!("@start {}", test.name);
     CURRENT.store(core::ptr::from_ref(test).cast_mut(), Ordering::Relaxed);
-    (test.run)();
+    match runtime::contain(test.run) {
+        Ok(()) => {}
+        Err(Failure::Panicked(panic)) => {
+            fail(format_args!("{panic} at {}", panic.place()));
+            exit::exit(1);
+        }
+        Err(_) => exit::exit(2),
+    }
     CURRENT.store(core::ptr::null_mut(), Ordering::Relaxed);
     report!("@ok {}", test.name);
 }

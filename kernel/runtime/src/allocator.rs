@@ -22,8 +22,7 @@ use crate::addr::Bytes;
 use crate::cpu::SafepointsHeld;
 use crate::gc::{self, HEAP, Reason, Scan, Trace};
 use crate::heap::{self, Kind, Shortage, SpanClass};
-use crate::sched::{self, Failure};
-use crate::{fatal, report};
+use crate::sched;
 use core::alloc::{GlobalAlloc, Layout};
 use core::fmt;
 use core::ptr::{self, NonNull};
@@ -157,13 +156,10 @@ pub(crate) fn retrying<T, A>(
     }
 }
 
-/// Ends the calling thread for want of memory; with the main thread the program, status 2.
+/// Unwinds the calling thread for want of memory, as a panic does; with the main thread the program ends, status 2. Needs no memory.
 #[cold]
 pub fn out_of_memory(exhausted: Exhausted) -> ! {
-    report!("fatal error: {exhausted}");
-    let (rip, rbp) = crate::cpu::here();
-    fatal::write_backtrace(rip, rbp);
-    sched::fail_current(Failure::OutOfMemory)
+    sched::out_of_memory(format_args!("{exhausted}"))
 }
 
 /// The global allocator: the collected heap. A kernel declares its one with `#[global_allocator]`.

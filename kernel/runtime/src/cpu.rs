@@ -293,6 +293,25 @@ pub(crate) fn here() -> (usize, usize) {
     (rip, rbp)
 }
 
+/// The thread whose own code this is: on its own stack, outside any section, interrupts on. Uses next to no stack.
+///
+/// Each word is read by one instruction, and on whatever CPU that is: it says the same of the thread that reads it.
+#[inline(always)]
+pub(crate) fn thread_outside_sections() -> Option<&'static Thread> {
+    const INTERRUPTS_ON: usize = 1 << 9;
+    let (depth, thread, flags): (u32, *const Thread, usize);
+    // SAFETY: reads this CPU's header and the flags. `Option<&Thread>` is a pointer, or null.
+    unsafe {
+        asm!("mov {depth:e}, gs:[{at_depth}]", "mov {thread}, gs:[{at_thread}]", "pushfq", "pop {flags}",
+             depth = out(reg) depth, thread = out(reg) thread, flags = out(reg) flags,
+             at_depth = const DEPTH, at_thread = const offset_of!(Cpu, current));
+    }
+    // SAFETY: records live for ever.
+    let thread = unsafe { thread.as_ref() }?;
+    let is_its_own = depth == 0 && flags & INTERRUPTS_ON != 0 && thread.stack().contains_sp(stack_pointer());
+    is_its_own.then_some(thread)
+}
+
 #[inline(always)]
 fn stack_pointer() -> usize {
     let rsp: usize;

@@ -31,3 +31,9 @@ pub fn stack_growths() -> (usize, usize) {
     let [outside, inside] = GROWTHS.each_ref().map(|count| count.load(Ordering::Relaxed));
     (outside, inside)
 }
+
+/// Calls `f` inside a no-safepoint section, on the CPU's own stack if it is to be: where a panic is nobody's own.
+pub fn in_section(on_system_stack: bool, f: impl FnOnce()) {
+    let held = SafepointsHeld::enter();
+    if on_system_stack { held.on_system_stack(f) } else { f() }
+}

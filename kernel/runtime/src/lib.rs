@@ -44,7 +44,10 @@ pub use gc::trace::{self, Scan, Trace};
 pub use gc::{Gc, GcCell, Reference, collect, cycles, set_forced_period, set_gc_percent};
 pub use report::{MemoryStats, memory_stats};
 pub use runtime_derive::{Trace, kernel_test, program};
-pub use sched::{Builder, Failure, JoinHandle, ThreadRef, current, go, park, set_preemption, sleep, ticks, yield_now};
+pub use sched::{
+    Builder, Failure, JoinHandle, Panic, ThreadRef, catch_unwind, contain, current, go, park, set_preemption, sleep,
+    ticks, yield_now,
+};
 pub use start::{Start, start};
 
 mod start;

@@ -11,6 +11,7 @@
 #![allow(unsafe_code)]
 
 use crate::addr::{Address, Bytes, Range};
+use core::cell::UnsafeCell;
 use spin::Once;
 
 /// There are no frames left; `left` says how much memory is still free (less than was asked).
@@ -57,6 +58,12 @@ pub struct Registers {
     pub rsp: usize,
     pub ss: usize,
 }
+
+/// What the platform's unwinder notes about an exception under way; the size is that of every unwinder's for x86_64. It lies in the
+/// thread's record, for a panic needs no memory.
+#[repr(C, align(16))]
+#[derive(Debug, Default)]
+pub struct Exception(pub UnsafeCell<[usize; 8]>);
 
 /// # Safety
 /// The runtime builds on it: reserved ranges are disjoint and nobody else's, committed memory is there until it is decommitted, the
@@ -107,12 +114,24 @@ pub unsafe trait Platform: Sync {
     /// Prints the call chain from `rip` and `rbp` to [`Stream::Report`], innermost first, names where known.
     fn write_backtrace(&self, rip: usize, rbp: usize);
 
+    /// Calls `f`; true if an exception ended it.
+    fn catch(&self, f: &mut dyn FnMut()) -> bool;
+
+    /// Unwinds the calling thread to its innermost [`catch`](Platform::catch), running destructors on the way. Takes no memory but 17 KiB of
+    /// stack. Returns only if there is no way there.
+    fn raise(&self, exception: &Exception);
+
     /// Ends the machine with a status: 0 done, 1 the program failed, 2 a fatal runtime error.
     fn exit(&self, status: u8) -> !;
 }
 
 #[unsafe(link_section = ".bss.runtime")]
 static PLATFORM: Once<&'static dyn Platform> = Once::new();
+
+/// Whether there is one yet, and so a CPU's header.
+pub(crate) fn is_started() -> bool {
+    PLATFORM.get().is_some()
+}
 
 /// The platform that [`crate::start`] was given.
 ///

@@ -2,6 +2,8 @@
 
 pub use crate::gc::{Gc, GcCell, Scan, Trace, collect, set_gc_percent};
 pub use crate::report::{MemoryStats, memory_stats};
-pub use crate::sched::{Builder, Failure, JoinHandle, ThreadRef, current, go, park, sleep, yield_now};
+pub use crate::sched::{
+    Builder, Failure, JoinHandle, Panic, ThreadRef, catch_unwind, current, go, park, sleep, yield_now,
+};
 pub use crate::{Exhausted, now, print, println};
 pub use runtime_derive::{Trace, program};

@@ -34,10 +34,10 @@ static MAIN: Once<Main> = Once::new();
 /// Once, on the boot CPU at privilege level 0, with interrupts off, on `start.system_stack`; nobody else uses GS, the stack, or what
 /// `platform` reserves.
 pub unsafe fn start(platform: &'static dyn Platform, start: Start) -> ! {
-    // 1. Who is under us, and which CPU this is: from here on messages and sections work.
-    set_platform(platform);
+    // 1. Which CPU this is, and who is under us: from here on messages and sections work.
     // SAFETY: the caller promises privilege, GS and the stack.
     unsafe { cpu::set_up(start.system_stack) };
+    set_platform(platform);
     // 2. What the user wants.
     let (settings, rest) = Settings::parse(start.command_line, &mut |warning| report!("{warning}"));
     fatal::set_tracebacks(settings.tracebacks);
@@ -56,6 +56,7 @@ extern "sysv64" fn enter_main() -> ! {
     // SAFETY: first thing on the new thread.
     unsafe { sched::leave_first_section() };
     platform().set_interrupts(true);
-    let status = MAIN.get().map_or(2, |main| (main.function)(main.line));
-    platform().exit(status)
+    // What nobody caught has been reported.
+    let status = sched::contain(|| MAIN.get().map_or(2, |main| (main.function)(main.line)));
+    platform().exit(status.unwrap_or(2))
 }

@@ -32,6 +32,12 @@ pub enum Mechanism {
     TimerStop,
     /// Sweeping after marking.
     Sweep,
+    /// Running destructors on the way out of a panic.
+    Unwinding,
+    /// The stack below the limit that a panic may use.
+    PanicReserve,
+    /// Scanning the registers that the unwinder's last step has still in memory below RSP.
+    UnwindersRegisters,
 }
 
 #[cfg(feature = "switch-off")]

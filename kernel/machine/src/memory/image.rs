@@ -29,6 +29,11 @@ pub(super) fn image() -> Range {
     Range { start: image.start.align_down(4096), end: image.end.align_up(4096) }
 }
 
+/// The functions.
+pub fn text() -> Range {
+    between(&raw const __text_start, &raw const __text_end)
+}
+
 /// A part of the image that is less than readable and writable.
 pub(super) struct Section {
     pub(super) name: &'static str,
@@ -37,11 +42,10 @@ pub(super) struct Section {
 }
 
 pub(super) fn sections() -> [Section; 3] {
-    let text = between(&raw const __text_start, &raw const __text_end);
     let rodata = between(&raw const __rodata_start, &raw const __rodata_end);
     let relro = between(&raw const __relro_start, &raw const __relro_end);
     [
-        Section { name: "text", range: text, access: Access::ReadExecute },
+        Section { name: "text", range: text(), access: Access::ReadExecute },
         Section { name: "rodata", range: rodata, access: Access::Read },
         Section { name: "relro", range: relro, access: Access::Read },
     ]

@@ -41,7 +41,7 @@ pub use plan::reserve;
 pub use {
     bare::{cpu_stack, map_device, physical_address},
     commit::{MOST_IN_FAULT, commit, decommit, free_memory, grow_in_fault, refill_reserve},
-    image::static_roots,
+    image::{static_roots, text},
     kernel_heap::KernelHeap,
     permissions::check as check_permissions,
     take_over::{Handover, Refusal, frames_in_use, take_over},

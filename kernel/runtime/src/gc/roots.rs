@@ -7,6 +7,7 @@
 //! | a stack                      | from the saved RSP to the top; callee-saved registers lie there too |
 //! | an interrupted thread        | the whole register file, in its record                             |
 //! | the thread under the handler | the whole register file, in the handler's frame                    |
+//! | the unwinder's last step     | below RSP, where it loads the other registers from once RSP is new  |
 //!
 //! Unsafe here: reading other threads' records in the stopped world.
 #![allow(unsafe_code)]
@@ -37,8 +38,8 @@ pub(super) fn mark_roots(marker: &mut Marker<'_>, cpu: &Cpu) -> Scanned {
         stacks.0 += mark_stack(marker, thread);
     });
     let interrupted = cpu.interrupted.get();
-    if !interrupted.is_null() {
-        mark_registers(marker, interrupted);
+    if let (false, Some(thread)) = (interrupted.is_null(), cpu.current()) {
+        mark_registers(marker, interrupted, thread);
     }
     Scanned { stacks, globals: globals() }
 }
@@ -46,7 +47,7 @@ pub(super) fn mark_roots(marker: &mut Marker<'_>, cpu: &Cpu) -> Scanned {
 /// Returns the bytes scanned.
 fn mark_stack(marker: &mut Marker<'_>, thread: &Thread) -> usize {
     let sp = if thread.is_interrupted.get() {
-        mark_registers(marker, thread.registers.get());
+        mark_registers(marker, thread.registers.get(), thread);
         // SAFETY: the thread is not running; its record is not written.
         unsafe { (*thread.registers.get()).rsp }
     } else {
@@ -60,11 +61,22 @@ fn mark_stack(marker: &mut Marker<'_>, thread: &Thread) -> usize {
     stack.bytes().0
 }
 
-fn mark_registers(marker: &mut Marker<'_>, registers: *const Registers) {
+fn mark_registers(marker: &mut Marker<'_>, registers: *const Registers, thread: &Thread) {
     if !switch_off::is_off(Mechanism::SavedRegisters) {
         marker.scan_range(range_of(registers), Marker::mark_stack_word);
     }
+    // SAFETY: the record's, or the handler's frame: nobody writes there in the stopped world.
+    let (rdi, rsp) = unsafe { ((*registers).rdi, (*registers).rsp) };
+    let block = Range::new(Address(rdi), UNWINDERS_REGISTERS);
+    let is_below_rsp = rdi < rsp && rdi.is_multiple_of(8) && thread.stack().has_committed(block);
+    if is_below_rsp && !switch_off::is_off(Mechanism::UnwindersRegisters) {
+        marker.scan_range(block, Marker::mark_stack_word);
+    }
 }
+
+/// `unwinding::unwinder::arch::Context`, sixteen registers and RIP. Its `restore_context` has the block's address in rdi; it loads RSP
+/// first and rdi last, so in between a thread's callee-saved registers are found nowhere else.
+const UNWINDERS_REGISTERS: Bytes = Bytes(17 * 8);
 
 fn range_of<T>(place: *const T) -> Range {
     Range::new(Address(place.addr()), Bytes(size_of::<T>()))

@@ -6,7 +6,7 @@
 
 use crate::addr::Address;
 use crate::addr::{Bytes, MIB, Range};
-use crate::platform::{OutOfFrames, Platform, Stream};
+use crate::platform::{Exception, OutOfFrames, Platform, Stream};
 use std::alloc::Layout;
 use std::sync::Mutex;
 
@@ -134,6 +134,14 @@ unsafe impl Platform for Pretend {
     fn write(&self, _: Stream, _: &[u8]) {}
 
     fn write_backtrace(&self, _: usize, _: usize) {}
+
+    fn catch(&self, _: &mut dyn FnMut()) -> bool {
+        unreachable!()
+    }
+
+    fn raise(&self, _: &Exception) {
+        unreachable!()
+    }
 
     fn exit(&self, status: u8) -> ! {
         panic!("exit {status}")

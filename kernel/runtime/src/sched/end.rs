@@ -1,10 +1,10 @@
-//! How threads end: by themselves, or because their stack or the memory is at its end.
+//! How threads end: by themselves, or where they stand.
 //!
 //! Unsafe here: leaving a stack for good, the record's slots.
 #![allow(unsafe_code)]
 
 use super::dispatch::{current_in, schedule};
-use super::{Failure, RootSlots, records, switch};
+use super::{Failure, RootSlots, Thread, records, switch};
 use crate::cpu::{self, SafepointsHeld};
 use crate::fatal::write_backtrace;
 use crate::platform::{Fault, Registers, Verdict, platform};
@@ -44,12 +44,13 @@ pub(crate) fn page_fault(fault: &Fault, registers: &mut Registers) -> Verdict {
     let Some(thread) = cpu.current().filter(|thread| thread.stack().contains(fault.address)) else {
         return Verdict::Fatal;
     };
-    let failure = match thread.stack().grow_in_fault(fault, registers.rsp, cpu.in_section()) {
-        Growth::Grown => return Verdict::Resume,
-        Growth::Wild => return Verdict::Fatal,
-        Growth::Overflow => Failure::StackOverflow,
-        Growth::NoMemory(_) => Failure::OutOfMemory,
-    };
+    let failure =
+        match thread.stack().grow_in_fault(fault, registers.rsp, cpu.in_section(), thread.panic.is_under_way()) {
+            Growth::Grown => return Verdict::Resume,
+            Growth::Wild => return Verdict::Fatal,
+            Growth::Overflow => Failure::StackOverflow,
+            Growth::NoMemory(_) => Failure::OutOfMemory,
+        };
     if cpu.in_section() {
         throw!(
             "expected {:?} of stack to suffice for a no-safepoint section, found {failure} at {}",
@@ -68,18 +69,30 @@ pub(crate) fn page_fault(fault: &Fault, registers: &mut Registers) -> Verdict {
     Verdict::Resume
 }
 
-/// Ends the calling thread without a result; ends the program if it is the main thread.
-pub(crate) fn fail_current(failure: Failure) -> ! {
+/// Ends the calling thread as it stands, without a result and without destructors; ends the program if it is the main thread.
+pub(super) fn fail_current(thread: &'static Thread, failure: Failure) -> ! {
+    if thread.id.get() == MAIN {
+        platform().exit(2);
+    }
+    // SAFETY: the record is this thread's; its closure lies on its stack and still holds the packet.
+    if let Some(packet) = unsafe { (*thread.slots.get()).packet } {
+        // SAFETY: see above.
+        unsafe { (*packet).fail(failure) };
+    }
     core::mem::forget(SafepointsHeld::enter());
-    // SAFETY: just entered, never left.
-    let held = unsafe { SafepointsHeld::assume() };
-    current_in(&held).failure.set(Some(failure));
-    leave_stack(end_failed)
+    leave_stack(retire_current)
 }
 
-/// On the system stack, in a section: the current thread is over before its end.
+/// The calling thread's end has been told.
+pub(super) fn forget_packet() {
+    let held = SafepointsHeld::enter();
+    // SAFETY: the record is this thread's.
+    unsafe { (*current_in(&held).slots.get()).packet = None };
+}
+
+/// On the system stack, in a section: the current thread faulted and is over before its end.
 extern "sysv64" fn end_failed() -> ! {
-    // SAFETY: both ways here are in a section.
+    // SAFETY: the handler has entered a section for us.
     let held = unsafe { SafepointsHeld::assume() };
     let thread = current_in(&held);
     if thread.id.get() == MAIN {

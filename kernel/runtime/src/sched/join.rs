@@ -7,7 +7,7 @@
 #![allow(unsafe_code)]
 
 use super::dispatch::{park_unlocking, ready};
-use super::{Failure, Thread, WaitReason};
+use super::{Failure, Thread, WaitReason, end};
 use crate::cpu::SafepointsHeld;
 use alloc::sync::Arc;
 use core::cell::UnsafeCell;
@@ -18,6 +18,8 @@ enum Outcome {
     Running,
     Finished,
     Failed(Failure),
+    /// The failure has been handed over.
+    Told,
 }
 
 /// The part of a packet that does not depend on the result's type.
@@ -54,13 +56,15 @@ impl Packet {
         loop {
             let held = SafepointsHeld::enter();
             let mut ending = self.ending.lock();
-            match &ending.outcome {
+            match core::mem::replace(&mut ending.outcome, Outcome::Told) {
                 Outcome::Finished => return Ok(()),
-                Outcome::Failed(failure) => return Err(*failure),
+                Outcome::Failed(failure) => return Err(failure),
                 Outcome::Running => {
+                    ending.outcome = Outcome::Running;
                     ending.waiter = held.cpu().current();
                     park_unlocking(&held, ending, WaitReason::Join);
                 }
+                Outcome::Told => crate::throw!("expected a thread to be joined once, found it joined before"),
             }
         }
     }
@@ -86,10 +90,20 @@ impl<T> Shared<T> {
         &self.packet
     }
 
-    pub(super) fn finish(&self, value: T) {
-        // SAFETY: called once, by the thread, before the packet's end is told.
-        unsafe { *self.result.get() = Some(value) };
-        self.packet.end(Outcome::Finished);
+    /// On the thread that ends.
+    pub(super) fn end(self: Arc<Self>, result: Result<T, Failure>) {
+        let outcome = match result {
+            Ok(value) => {
+                // SAFETY: called once, by the thread, before the packet's end is told.
+                unsafe { *self.result.get() = Some(value) };
+                Outcome::Finished
+            }
+            Err(failure) => Outcome::Failed(failure),
+        };
+        self.packet.end(outcome);
+        // The packet goes with the last of the two that hold it, and what is left of the thread has nobody to tell anything:
+        // whatever the destructor of a result that nobody joins may do.
+        end::forget_packet();
     }
 }
 
@@ -125,9 +139,10 @@ impl<T> JoinHandle<T> {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Failure::StackOverflow => "stack overflow",
-            Failure::OutOfMemory => "out of memory",
-        })
+        match self {
+            Failure::Panicked(panic) => write!(f, "panic: {panic}"),
+            Failure::StackOverflow => f.write_str("stack overflow"),
+            Failure::OutOfMemory => f.write_str("out of memory"),
+        }
     }
 }

@@ -8,8 +8,8 @@
 //!    ever happen again: that is Go's deadlock, and fatal.
 //! 4. The timer's tick wakes sleepers, starts a collection that is due, and, if preemption is on, takes the processor from a thread
 //!    that has kept it for a whole tick. It acts at once outside a no-safepoint section and at the section's end inside (tick.rs, cpu.rs).
-//! 5. A thread that overflows its stack, or finds no memory, ends there: its joiner learns why, the others go on. When it is the
-//!    main thread, the program ends with status 2 (end.rs).
+//! 5. A panic unwinds its own thread, and so does want of memory; its joiner learns why, the others go on (panic.rs). A thread that
+//!    overflows its stack ends there, without unwinding (end.rs). When it is the main thread, the program ends with status 2.
 //!
 //! A thread is in one state and one place: on the CPU, in one queue, or parked. No runtime lock is held over a switch. Later
 //! CPUs bring stealing, a global queue and the stopped world; with one CPU a section excludes everybody else.
@@ -21,6 +21,7 @@ mod begin;
 mod dispatch;
 mod end;
 mod join;
+mod panic;
 mod records;
 mod run_queue;
 mod sleep;
@@ -29,8 +30,10 @@ mod thread;
 mod tick;
 
 pub(crate) use begin::{leave_first_section, start_main};
-pub(crate) use end::{fail_current, page_fault};
+pub(crate) use end::page_fault;
 pub use join::JoinHandle;
+pub use panic::{Panic, catch_unwind, contain};
+pub(crate) use panic::{out_of_memory, panic};
 pub(crate) use records::for_each_thread;
 pub(crate) use run_queue::RunQueue;
 pub(crate) use sleep::Sleepers;
@@ -46,9 +49,11 @@ use crate::stack;
 use alloc::boxed::Box;
 use dispatch::{current_in, park_in, ready, yield_in};
 
-/// Why a thread ended without a result.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Why a thread, or what was to be caught, ended without a result.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Failure {
+    /// It panicked.
+    Panicked(Panic),
     /// Its stack would have exceeded its limit.
     StackOverflow,
     /// No memory, even after a collection.
@@ -89,7 +94,7 @@ impl Builder {
         let shared = join::Shared::new();
         let theirs = shared.clone();
         let packet = shared.packet();
-        let entry = Box::new(move || theirs.finish(f()));
+        let entry = Box::new(move || theirs.end(panic::contain(f)));
         let slots = RootSlots { entry: Some(entry), packet: Some(packet) };
         let id = allocator::retrying(|slots| begin::start_thread(self.stack_limit, slots), slots)?;
         Ok(JoinHandle::new(shared, id))

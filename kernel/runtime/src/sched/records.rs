@@ -62,6 +62,7 @@ pub(super) fn take_record(limit: Bytes) -> Result<&'static Thread, Exhausted> {
     thread.id.set(threads.last_id);
     thread.state.set(State::Runnable);
     thread.ready_token.set(false);
+    thread.panic.reset();
     Ok(thread)
 }
 

@@ -5,6 +5,7 @@
 
 use super::Failure;
 use super::join::Packet;
+use super::panic::PanicSlot;
 use crate::platform::Registers;
 use crate::stack::Stack;
 use alloc::boxed::Box;
@@ -62,8 +63,9 @@ pub(crate) struct Thread {
     pub(crate) ready_token: Cell<bool>,
     pub(crate) wake_at_ns: Cell<u64>,
     pub(crate) creator: Cell<u64>,
-    /// Why it ended before its end.
+    /// Why a fault ended it. No reference: the collector does not look here.
     pub(crate) failure: Cell<Option<Failure>>,
+    pub(crate) panic: PanicSlot,
 }
 
 // SAFETY: a record is touched only inside sections of the one CPU, or by the collector in the stopped world.
@@ -84,6 +86,7 @@ impl Thread {
             wake_at_ns: Cell::new(0),
             creator: Cell::new(0),
             failure: Cell::new(None),
+            panic: PanicSlot::new(),
         }
     }
 

@@ -7,15 +7,15 @@
 //! 2. A push below the committed part faults. The fault handler doubles the committed part ([`Stack::grow_in_fault`]), by at most
 //!    [`LARGEST_STEP`], so that no fault takes long; the interrupted instruction is done again and never knows.
 //! 3. At the thread's limit it does not grow: the thread overflows and ends; no other does.
-//! 4. Below the limit lies a small reserve for what must not be interrupted by an overflow (a no-safepoint section), and below
-//!    that the *guard page*, which is never present. Rust's compiler touches every page of a large frame in order, so no frame
-//!    can step over it.
+//! 4. Below the limit lies a reserve for a panic that is raised near it, below that a small one for what must not be interrupted by an
+//!    overflow (a no-safepoint section), and below that the *guard page*, which is never present. Rust's compiler touches every page of a
+//!    large frame in order, so no frame can step over it.
 //!
 //! ```text
-//!  low                                                                       top
-//!   | guard page |  reserve  |     reserved, not committed    |   committed   |
-//!   never present  sections    <- grows by faults                RSP is here
-//!                  only                     limit_low                ^ committed_low
+//!  low                                                                                   top
+//!   | guard page | reserve  | reserve  |     reserved, not committed    |   committed   |
+//!   never present  sections   panics     <- grows by faults                RSP is here
+//!                  only       only     ^ limit_low                         ^ committed_low
 //! ```
 //!
 //! 5. When the thread has ended, the slot is trimmed to a few pages and stays with the thread's record for the next thread.
@@ -45,6 +45,8 @@ const RESERVE: usize = 32 * KIB;
 pub(crate) const SECTION_RESERVE: Bytes = Bytes(RESERVE);
 /// The addresses of all slots.
 pub(crate) const ALL: Bytes = Bytes(64 << 40);
+/// For an unwinder that starts at the limit, and for the destructors that it calls there. It takes 17 KiB; a test measures it.
+const PANIC_RESERVE: usize = 24 * KIB;
 /// What a slot keeps committed between two threads.
 const KEPT: usize = 16 * KIB;
 
@@ -95,7 +97,7 @@ impl Stack {
     pub(crate) fn reserve(limit: Bytes) -> Option<Stack> {
         let slots = SLOTS.get()?;
         let limit = Bytes(limit.0.max(MACHINE_PAGE).next_multiple_of(MACHINE_PAGE));
-        let size = Bytes(limit.0.checked_add(GUARD + RESERVE)?);
+        let size = Bytes(limit.0.checked_add(GUARD + RESERVE + PANIC_RESERVE)?);
         let mut next = slots.next.lock();
         if size.0 > slots.range.end.0 - next.0 {
             return None;
@@ -123,6 +125,25 @@ impl Stack {
             platform().decommit(Range { start: low, end: keep });
             self.committed_low.set(keep);
         }
+    }
+
+    /// Takes back what lies below the limit: the panic is over, and the next one needs it anew. `sp` is what the thread uses.
+    pub(crate) fn take_reserve_back(&self, sp: usize) {
+        let keep = self.limit_low().min(Address(sp).align_down(MACHINE_PAGE));
+        let low = self.committed_low.get();
+        if low < keep {
+            platform().decommit(Range { start: low, end: keep });
+            self.committed_low.set(keep);
+        }
+    }
+
+    /// Whether all of a range is memory of this stack.
+    pub(crate) fn has_committed(&self, range: Range) -> bool {
+        self.committed_low.get() <= range.start && range.end <= self.slot.end
+    }
+
+    pub(crate) fn reaches_into_reserve(&self) -> bool {
+        self.committed_low.get() < self.limit_low()
     }
 
     pub(crate) fn top(&self) -> Address {
@@ -157,7 +178,7 @@ impl Stack {
     /// Answers a fault of this stack's own thread with RSP at `sp`. In the fault handler: interrupts off, no lock taken.
     ///
     /// Costs one mapping per page, at most [`LARGEST_STEP`] of them.
-    pub(crate) fn grow_in_fault(&self, fault: &Fault, sp: usize, in_section: bool) -> Growth {
+    pub(crate) fn grow_in_fault(&self, fault: &Fault, sp: usize, in_section: bool, is_panicking: bool) -> Growth {
         let low = self.committed_low.get();
         let near_sp = sp.saturating_sub(2 * MACHINE_PAGE);
         if fault.present
@@ -171,6 +192,9 @@ impl Stack {
         let floor = match in_section {
             _ if switch_off::is_off(Mechanism::GuardPage) => self.slot.start,
             true => self.slot.start.plus(Bytes(GUARD)),
+            false if is_panicking && !switch_off::is_off(Mechanism::PanicReserve) => {
+                self.limit_low().minus(Bytes(PANIC_RESERVE))
+            }
             false => self.limit_low(),
         };
         if fault.address < floor {
