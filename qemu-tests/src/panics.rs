@@ -122,7 +122,7 @@ fn what_the_language_checks_panics_like_anything_else() {
     let (numbers, index) = ([1, 2, 3], black_box(3));
     assert!(message(catch_unwind(|| numbers[index])).starts_with("index out of bounds: the len is 3"));
     assert!(message(catch_unwind(|| black_box(1) / black_box(0))).contains("divide by zero"));
-    assert!(message(catch_unwind(|| None::<u8>.unwrap())).contains("`None`"));
+    assert!(message(catch_unwind(|| black_box(None::<u8>).unwrap())).contains("`None`"));
     assert!(message(catch_unwind(|| black_box(u64::MAX) + black_box(1))).contains("overflow"));
 }
 
@@ -232,7 +232,7 @@ fn an_overflow_in_a_destructor_ends_that_thread_only() {
         let below = if black_box(depth) < usize::MAX { descend(depth + 1) } else { 0 };
         below + black_box(&frame)[0]
     }
-    let other = go(|| yield_now());
+    let other = go(yield_now);
     let thread = Builder::new().stack_limit(LIMIT).spawn(|| {
         let _deep = OnDrop(|| assert_eq!(descend(0), 0));
         panic!("before the overflow");
@@ -287,6 +287,22 @@ fn a_panic_through_a_function_that_cannot_unwind_ends_its_thread_only() {
     let words = message(go(|| no_way_through(black_box(9))).join());
     assert!(words.contains("index out of bounds") && words.contains("cannot unwind"), "{words}");
     assert_eq!(go(|| 3).join(), Ok(3));
+}
+
+#[kernel_test]
+fn a_panic_in_the_destructor_of_a_result_that_nobody_joins_ends_its_thread_only() {
+    static ORDER: AtomicUsize = AtomicUsize::new(0);
+    drop(go(|| {
+        OnDrop(|| {
+            drop(Noted(&ORDER, 5));
+            panic!("nobody wanted it")
+        })
+    }));
+    while ORDER.load(Ordering::Relaxed) == 0 {
+        yield_now();
+    }
+    assert_eq!(go(|| 3).join(), Ok(3));
+    runtime::inspect::check_heap().unwrap_or_else(|fault| panic!("{fault}"));
 }
 
 struct Unprintable;

@@ -67,9 +67,11 @@ fn mark_registers(marker: &mut Marker<'_>, registers: *const Registers, thread: 
     }
     // SAFETY: the record's, or the handler's frame: nobody writes there in the stopped world.
     let (rdi, rsp) = unsafe { ((*registers).rdi, (*registers).rsp) };
+    if rdi >= rsp || switch_off::is_off(Mechanism::UnwindersRegisters) {
+        return;
+    }
     let block = Range::new(Address(rdi), UNWINDERS_REGISTERS);
-    let is_below_rsp = rdi < rsp && rdi.is_multiple_of(8) && thread.stack().has_committed(block);
-    if is_below_rsp && !switch_off::is_off(Mechanism::UnwindersRegisters) {
+    if thread.stack().has_committed(block) {
         marker.scan_range(block, Marker::mark_stack_word);
     }
 }

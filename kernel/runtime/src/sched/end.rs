@@ -83,13 +83,6 @@ pub(super) fn fail_current(thread: &'static Thread, failure: Failure) -> ! {
     leave_stack(retire_current)
 }
 
-/// The calling thread's end has been told.
-pub(super) fn forget_packet() {
-    let held = SafepointsHeld::enter();
-    // SAFETY: the record is this thread's.
-    unsafe { (*current_in(&held).slots.get()).packet = None };
-}
-
 /// On the system stack, in a section: the current thread faulted and is over before its end.
 extern "sysv64" fn end_failed() -> ! {
     // SAFETY: the handler has entered a section for us.

@@ -3,11 +3,11 @@
 //! The two share a [`Packet`]: whether the thread has ended and how, and who waits. It lies on the heap, held by the handle and by the
 //! thread's closure, and is a root slot of the thread's record, for a thread that overflows cannot run its closure to the end.
 //!
-//! Unsafe here: the result's cell.
+//! Unsafe here: the result's cell, the record's slots.
 #![allow(unsafe_code)]
 
-use super::dispatch::{park_unlocking, ready};
-use super::{Failure, Thread, WaitReason, end};
+use super::dispatch::{current_in, park_unlocking, ready};
+use super::{Failure, Thread, WaitReason};
 use crate::cpu::SafepointsHeld;
 use alloc::sync::Arc;
 use core::cell::UnsafeCell;
@@ -38,8 +38,13 @@ unsafe impl Send for Packet {}
 unsafe impl Sync for Packet {}
 
 impl Packet {
+    /// On the thread that ends, or on its behalf.
     fn end(&self, outcome: Outcome) {
         let held = SafepointsHeld::enter();
+        // Told once: from here on the packet lives as long as the two that hold it, and what is left of the thread, such as the
+        // destructor of a result that nobody joins, has nobody to tell anything.
+        // SAFETY: the record is the ending thread's.
+        unsafe { (*current_in(&held).slots.get()).packet = None };
         let mut ending = self.ending.lock();
         ending.outcome = outcome;
         if let Some(waiter) = ending.waiter.take() {
@@ -90,7 +95,7 @@ impl<T> Shared<T> {
         &self.packet
     }
 
-    /// On the thread that ends.
+    /// The thread has run its closure.
     pub(super) fn end(self: Arc<Self>, result: Result<T, Failure>) {
         let outcome = match result {
             Ok(value) => {
@@ -101,9 +106,6 @@ impl<T> Shared<T> {
             Err(failure) => Outcome::Failed(failure),
         };
         self.packet.end(outcome);
-        // The packet goes with the last of the two that hold it, and what is left of the thread has nobody to tell anything:
-        // whatever the destructor of a result that nobody joins may do.
-        end::forget_packet();
     }
 }
 
