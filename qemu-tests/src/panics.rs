@@ -75,6 +75,29 @@ fn without_unwinding_no_destructor_runs() {
 }
 
 #[kernel_test]
+fn the_message_waits_for_who_joins_through_collections() {
+    static ENDED: AtomicUsize = AtomicUsize::new(0);
+    let threads: Vec<_> = (0..50)
+        .map(|number: u32| {
+            go(move || -> u32 {
+                let _last = OnDrop(|| add_one(&ENDED));
+                panic!("message number {number}")
+            })
+        })
+        .collect();
+    while ENDED.load(Ordering::Relaxed) < 50 {
+        yield_now();
+    }
+    (0..3).for_each(|_| yield_now());
+    collect_cleanly();
+    let others: Vec<String> = (0..1000).map(|number| format!("something else: {number}")).collect();
+    for (number, thread) in threads.into_iter().enumerate() {
+        assert_eq!(message(thread.join()), format!("message number {number}"));
+    }
+    drop(black_box(others));
+}
+
+#[kernel_test]
 fn a_catch_in_the_function_that_panics_has_its_panic() {
     static ORDER: AtomicUsize = AtomicUsize::new(0);
     let caught = catch_unwind(|| {

@@ -1,7 +1,7 @@
 //! What the platform tells the runtime. The other direction is [`crate::platform::Platform`].
 //!
-//! The timer and the page fault are called in an interrupt handler on a stack of its own with interrupts off, take no lock that the interrupted code may
-//! hold, and allocate nothing. What they leave in the registers is where the interrupt returns to.
+//! The timer and the page fault are called in an interrupt handler on a stack of its own with interrupts off, take no lock that the
+//! interrupted code may hold, and allocate nothing. What they leave in the registers is where the interrupt returns to.
 //!
 //! Unsafe here: two contracts.
 #![allow(unsafe_code)]
