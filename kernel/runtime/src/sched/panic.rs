@@ -1,7 +1,7 @@
 //! A panic unwinds its own thread. Go: panic.go; destructors are our `defer`, [`catch_unwind`] is our `recover`.
 //!
-//! 1. The message is formatted into the thread's record: a panic needs no memory. If nobody waits to catch it, it is reported now,
-//!    while all frames of its backtrace are there.
+//! 1. The message is formatted into the thread's record: a panic needs no memory. If nobody waits to catch it, it is reported now and in
+//!    full, while all frames of its backtrace are there.
 //! 2. The platform runs the destructors, frame by frame, up to the innermost [`catch_unwind`], or to the thread's base ([`contain`]);
 //!    there it becomes a [`Failure`], at the base for whoever joins the thread. From 1 to here the stack may reach into a reserve
 //!    below its limit.
@@ -131,8 +131,12 @@ pub(crate) struct PanicSlot {
 
 #[derive(Clone)]
 struct Words {
-    message: Text<512>,
+    message: Text<256>,
     place: Text<96>,
+}
+
+impl Words {
+    const NONE: Words = Words { message: Text::new(), place: Text::new() };
 }
 
 /// What a catch inside a destructor keeps for the panic outside.
@@ -147,7 +151,7 @@ impl PanicSlot {
     pub(super) fn new() -> PanicSlot {
         PanicSlot {
             exception: Exception::default(),
-            words: UnsafeCell::new(Words { message: Text::new(), place: Text::new() }),
+            words: UnsafeCell::new(Words::NONE),
             cause: Cell::new(Cause::Panic),
             stage: Cell::new(Stage::None),
             catches: Cell::new(0),
@@ -256,22 +260,24 @@ fn raise_in_reserve(
     let unwinds = can_unwind && before == Stage::None && !switch_off::is_off(Mechanism::Unwinding);
     let is_reported = !unwinds || panic.catches.get() == 0;
 
-    let mut words = Words { message: Text::new(), place: Text::new() };
     if before == Stage::None {
-        panic.set_words(words.clone());
         panic.cause.set(cause);
     }
-    // An error means that the words are cut. What it happened in comes first, as in Go.
-    let _ = match before {
-        Stage::None => write!(words.message, "{message}"),
-        Stage::Unwinding => write!(words.message, "{}\n\tpanic: {message}", panic.words().message.as_str()),
-        Stage::Message => words.message.write_str("the message of a panic panicked"),
+    // What it happened in comes first, as in Go.
+    let outer = panic.words();
+    let said = match before {
+        Stage::None => message,
+        Stage::Unwinding => format_args!("{}\n\tpanic: {message}", outer.message.as_str()),
+        Stage::Message => format_args!("the message of a panic panicked"),
     };
+    // An error means that the words are cut.
+    let mut words = Words::NONE;
+    let _ = words.message.write_fmt(said);
     if let Some(place) = place {
         let _ = write!(words.place, "{place}");
     }
     if is_reported {
-        report_death(thread, &words);
+        report_death(thread, said, words.place.as_str());
     }
     panic.set_words(words);
     if unwinds {
@@ -279,18 +285,19 @@ fn raise_in_reserve(
         platform().raise(&panic.exception);
         report!("fatal error: goroutine {} has a frame that cannot be unwound", thread.id.get());
         if !is_reported {
-            report_death(thread, &panic.words());
+            let words = panic.words();
+            report_death(thread, format_args!("{}", words.message.as_str()), words.place.as_str());
         }
     }
     end::fail_current(thread, panic.failure())
 }
 
 /// Go: `printpanics`, `traceback`.
-fn report_death(thread: &Thread, words: &Words) {
+fn report_death(thread: &Thread, message: fmt::Arguments<'_>, place: &str) {
     let prefix = if thread.panic.cause.get() == Cause::Panic { "panic" } else { "fatal error" };
-    report!("{prefix}: {}", words.message.as_str());
-    if !words.place.as_str().is_empty() {
-        report!("\t{}", words.place.as_str());
+    report!("{prefix}: {message}");
+    if !place.is_empty() {
+        report!("\t{place}");
     }
     report!("\ngoroutine {} [running]:", thread.id.get());
     let (rip, rbp) = cpu::here();
