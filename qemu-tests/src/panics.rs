@@ -204,6 +204,18 @@ fn a_panic_in_the_last_kib_of_a_stack_runs_its_destructors_every_time() {
     assert!(DROPS.load(Ordering::Relaxed) > 100);
 }
 
+#[kernel_test]
+fn the_reserve_is_no_part_of_the_stack_once_the_panic_is_over() {
+    static DROPS: AtomicUsize = AtomicUsize::new(0);
+    let thread = Builder::new().stack_limit(LIMIT).spawn(|| {
+        let here = 0u64;
+        let bottom = (&raw const here).addr().next_multiple_of(4 * KIB) - LIMIT;
+        assert_eq!(message(catch_unwind(|| panic_near(bottom, KIB, &DROPS))), "at the edge");
+        panic_near(bottom - 8 * KIB, 0, &DROPS)
+    });
+    assert_eq!(thread.expect("there is memory for one thread").join(), Err(Failure::StackOverflow));
+}
+
 #[kernel_test(off)]
 fn without_its_reserve_a_panic_near_the_limit_is_an_overflow() {
     static DROPS: AtomicUsize = AtomicUsize::new(0);
