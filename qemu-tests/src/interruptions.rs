@@ -76,7 +76,7 @@ fn a_thread_stopped_while_it_copies_backwards_keeps_that_direction_to_itself() {
 #[expect(unconditional_recursion, reason = "it is to overflow")]
 fn recite<const PAD: usize>(depth: usize) -> usize {
     let frame = black_box([1u8; PAD]);
-    print!("{}", if depth % 64 == 0 { "." } else { "" });
+    print!("{}", if depth.is_multiple_of(64) { "." } else { "" });
     black_box(recite::<PAD>(depth + 1)) + usize::from(frame[0])
 }
 

@@ -58,7 +58,7 @@ fn a_parked_thread_waits_for_ready_and_an_early_ready_is_not_lost() {
         STEPS.store(2, Ordering::Relaxed);
         this
     });
-    let sleeper = go(|| park());
+    let sleeper = go(park);
     park();
     assert_eq!(STEPS.load(Ordering::Relaxed), 1);
     (0..10).for_each(|_| yield_now());
