@@ -417,7 +417,8 @@ impl AllFrames {
 
 impl Drop for AllFrames {
     fn drop(&mut self) {
-        memory::decommit(self.0);
+        // SAFETY: reserved and committed by `AllFrames` alone, and nobody has an address there.
+        unsafe { memory::decommit(self.0) };
     }
 }
 

@@ -1,9 +1,11 @@
 //! `#[derive(Trace)]`: a constant expression that names each field's offset and its type's `SCAN`.
 
 use proc_macro2::{Ident, TokenStream, TokenTree};
-use quote::{ToTokens, quote};
+use quote::{ToTokens, format_ident, quote};
 use syn::punctuated::Punctuated;
-use syn::{Attribute, Data, DeriveInput, Error, Field, Fields, Index, Member, Result, Token, Type, parse_quote};
+use syn::{
+    Attribute, Data, DeriveInput, Error, Field, Fields, Index, Member, Result, Token, Type, Variant, parse_quote,
+};
 
 pub(crate) fn expand(mut input: DeriveInput) -> Result<TokenStream> {
     if input.attrs.iter().any(is_packed) {
@@ -24,10 +26,20 @@ pub(crate) fn expand(mut input: DeriveInput) -> Result<TokenStream> {
             ));
         }
     };
+    let patterns = patterns(&input);
     bound_used_parameters(&mut input);
     let name = &input.ident;
     let (generics, arguments, bounds) = input.generics.split_for_impl();
     Ok(quote! {
+        // Another attribute may change the type after this derive has read it. The compiler sees the end: it refuses a field that is
+        // not listed here, and a reference to one that a packed type misaligns.
+        const _: () = {
+            #[allow(dead_code)]
+            fn every_field #generics (value: &#name #arguments) #bounds {
+                match *value { #(#patterns => {})* }
+            }
+        };
+
         // SAFETY: every field is listed, at the offset that the compiler gave it, with its own type's answer.
         #[automatically_derived]
         #[allow(unsafe_code, clippy::undocumented_unsafe_blocks)]
@@ -57,6 +69,24 @@ fn scans(fields: &Fields, variant: Option<&Ident>) -> Vec<TokenStream> {
             quote!((::core::mem::offset_of!(Self, #variant #member), #scan))
         })
         .collect()
+}
+
+/// A pattern for a struct, one for each variant of an enum, that names every field and takes its address.
+fn patterns(input: &DeriveInput) -> Vec<TokenStream> {
+    let name = &input.ident;
+    let pattern = |path: TokenStream, fields: &Fields| {
+        let members = fields.members();
+        let names = (0..fields.len()).map(|index| format_ident!("_field{index}"));
+        quote!(#path { #(#members: ref #names),* })
+    };
+    match &input.data {
+        Data::Struct(data) => vec![pattern(quote!(#name), &data.fields)],
+        Data::Enum(data) => {
+            let variants = data.variants.iter();
+            variants.map(|Variant { ident, fields, .. }| pattern(quote!(#name::#ident), fields)).collect()
+        }
+        Data::Union(_) => Vec::new(),
+    }
 }
 
 /// Adds `T: Trace` for every type parameter that a field needs it for.

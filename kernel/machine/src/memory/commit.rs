@@ -111,7 +111,8 @@ pub fn commit(range: Range) -> Result<(), OutOfFrames> {
     let mut at = range.start;
     while at < range.end {
         if with_frames(|frames| commit_step(frames, &mut at, range.end)).is_none() {
-            decommit(Range { start: range.start, end: at });
+            // SAFETY: committed a few lines above, and nobody has been told.
+            unsafe { decommit(Range { start: range.start, end: at }) };
             return Err(out_of_frames());
         }
     }
@@ -143,7 +144,10 @@ fn commit_step(frames: &mut Frames, at: &mut Address, end: Address) -> Option<()
 }
 
 /// [`runtime::platform::Platform::decommit`]. Costs by what is committed: absent tables are stepped over whole.
-pub fn decommit(range: Range) {
+///
+/// # Safety
+/// The range is the caller's, and nobody uses what is in it any more.
+pub unsafe fn decommit(range: Range) {
     assert_pages(range);
     let mut at = range.start;
     while at < range.end {
@@ -213,7 +217,7 @@ fn decommit_step(frames: &mut Frames, range: Range) {
 ///
 /// # Panics
 /// On a range that is longer, or partly committed.
-pub fn grow_in_fault(range: Range) -> Result<(), OutOfFrames> {
+pub(crate) fn grow_in_fault(range: Range) -> Result<(), OutOfFrames> {
     assert_pages(range);
     let pages = range.bytes().0 / PAGE;
     assert!(pages <= MOST_IN_FAULT, "a growth fault commits at most {MOST_IN_FAULT} pages, found {pages}");

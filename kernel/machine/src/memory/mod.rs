@@ -35,12 +35,14 @@ mod random;
 #[cfg(target_os = "none")]
 mod take_over;
 
+#[cfg(target_os = "none")]
+pub(crate) use commit::grow_in_fault;
 pub use frames::PhysicalAddress;
 pub use plan::reserve;
 #[cfg(target_os = "none")]
 pub use {
     bare::{cpu_stack, map_device, physical_address},
-    commit::{MOST_IN_FAULT, commit, decommit, free_memory, grow_in_fault, refill_reserve},
+    commit::{MOST_IN_FAULT, commit, decommit, free_memory, refill_reserve},
     image::{static_roots, text},
     kernel_heap::KernelHeap,
     permissions::check as check_permissions,
