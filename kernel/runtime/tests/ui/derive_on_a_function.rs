@@ -1,0 +1,6 @@
+use runtime::prelude::*;
+
+#[derive(Trace)]
+fn work() {}
+
+fn main() {}

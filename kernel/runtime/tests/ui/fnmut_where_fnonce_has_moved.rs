@@ -1,0 +1,10 @@
+use runtime::prelude::*;
+
+fn main() {
+    let work = {
+        let list = vec![1];
+        move || drop(list)
+    };
+    go(work);
+    go(work);
+}

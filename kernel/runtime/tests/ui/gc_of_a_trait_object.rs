@@ -1,0 +1,5 @@
+use runtime::prelude::*;
+
+fn main() {
+    let _: Option<Gc<dyn Fn()>> = None;
+}

@@ -1,0 +1,7 @@
+use runtime::prelude::*;
+
+struct Plain(u64);
+
+fn main() {
+    Gc::new(Plain(1));
+}

@@ -1,0 +1,5 @@
+use runtime::prelude::*;
+
+fn main() {
+    let _ = GcCell::new(1_u64);
+}

@@ -1,0 +1,3 @@
+fn main() {
+    runtime::gc::HEAP.sweep_all();
+}

@@ -1,0 +1,6 @@
+use runtime::prelude::*;
+
+fn main() {
+    let thread = go(|| 1);
+    let _ = thread.clone().join();
+}

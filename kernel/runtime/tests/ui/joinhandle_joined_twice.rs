@@ -1,0 +1,7 @@
+use runtime::prelude::*;
+
+fn main() {
+    let thread = go(|| 1);
+    let _ = thread.join();
+    let _ = thread.join();
+}

@@ -1,0 +1,5 @@
+use runtime::prelude::*;
+
+fn main() {
+    let _ = JoinHandle::<u8> { id: 7 };
+}

@@ -1,0 +1,4 @@
+#[runtime::kernel_test]
+async fn it_holds() {}
+
+fn main() {}

@@ -1,0 +1,4 @@
+#[runtime::kernel_test]
+unsafe fn it_holds() {}
+
+fn main() {}

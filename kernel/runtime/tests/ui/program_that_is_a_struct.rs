@@ -1,0 +1,7 @@
+use runtime::prelude::*;
+use runtime::program::Arguments;
+
+#[program("spin", "spins")]
+struct Spin;
+
+fn main() {}

@@ -1,0 +1,10 @@
+use runtime::prelude::*;
+use runtime::program::Arguments;
+
+#[program("spin", "spins")]
+fn spin(arguments: &Arguments) -> u8 {
+    go(|| arguments.numbers([]).is_some());
+    0
+}
+
+fn main() {}

@@ -1,0 +1,5 @@
+fn main() {
+    let held = runtime::cpu::SafepointsHeld::enter();
+    runtime::yield_now();
+    drop(held);
+}

@@ -1,0 +1,5 @@
+use runtime::prelude::*;
+
+fn main() {
+    ThreadRef { id: 7 }.ready();
+}

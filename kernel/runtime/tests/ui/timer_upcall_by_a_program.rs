@@ -1,0 +1,3 @@
+fn main() {
+    runtime::upcall::timer(&mut runtime::platform::Registers::default());
+}
