@@ -2,7 +2,7 @@
 //!
 //! A thread may be stopped between any two of its instructions, and may go on much later. What must not be torn apart
 //! (the allocator's fast path, a runtime lock, the switch itself) runs in a *no-safepoint section*: a counter in this
-//! CPU's header. While it is not zero, an interrupt only notes what is to be done ([`Cpu::note`]); the end of
+//! CPU's header. While it is not zero, an interrupt only notes what is to be done ([`Section::note`]); the end of
 //! the outermost section does it.
 //!
 //! 1. [`SafepointsHeld::enter`] touches the stack below RSP, so that the stack grows now, or the thread overflows now, while it may:
@@ -17,6 +17,8 @@
 //! Unsafe here: the reads through GS, the moves between stacks.
 #![allow(unsafe_code)]
 
+mod section;
+
 use crate::addr::Range;
 use crate::gc::GreyWork;
 use crate::heap::Cache;
@@ -27,15 +29,13 @@ use core::cell::{Cell, UnsafeCell};
 use core::marker::PhantomData;
 use core::mem::offset_of;
 use core::ptr;
-use core::sync::atomic::{AtomicU32, Ordering};
+use section::Section;
 
 /// What one processor owns; Go's M and P in one. Composed of each room's own part.
 #[repr(C)]
 pub(crate) struct Cpu {
     this: Cell<*const Cpu>,
-    section_depth: AtomicU32,
-    /// Set by handlers that found a section, cleared at its end. Only this CPU and its handlers touch it.
-    noted: AtomicU32,
+    section: Section,
     system_stack: Cell<Range>,
     current: Cell<Option<&'static Thread>>,
     /// While a handler acts for a thread it interrupted: that thread's registers. The collector scans them.
@@ -53,11 +53,8 @@ pub(crate) struct Cpu {
 // these two exclude each other.
 unsafe impl Sync for Cpu {}
 
-/// The timer ticked, or the world is to be stopped: do at the next safepoint what the tick does.
-const TICK: u32 = 1;
-
-const DEPTH: usize = offset_of!(Cpu, section_depth);
-const NOTED: usize = offset_of!(Cpu, noted);
+const DEPTH: usize = offset_of!(Cpu, section.depth);
+const NOTED: usize = offset_of!(Cpu, section.noted);
 
 /// For the switch's assembly.
 pub(crate) const fn section_depth_offset() -> usize {
@@ -72,8 +69,7 @@ const HEADROOM: usize = 1024;
 static BOOT_CPU: Cpu = Cpu {
     this: Cell::new(ptr::null()),
     // Boot is one long section; thread 0 leaves it.
-    section_depth: AtomicU32::new(1),
-    noted: AtomicU32::new(0),
+    section: Section::new(1),
     system_stack: Cell::new(Range::EMPTY),
     current: Cell::new(None),
     interrupted: Cell::new(ptr::null()),
@@ -213,26 +209,26 @@ fn act_on_notes() {
 
 impl Cpu {
     pub(crate) fn in_section(&self) -> bool {
-        self.section_depth.load(Ordering::Relaxed) != 0
+        self.section.is_inside()
     }
 
     /// A handler takes the CPU for itself (`true`) or gives it back to a thread outside (`false`) or inside a section.
     pub(crate) fn set_in_section(&self, inside: bool) {
-        self.section_depth.store(u32::from(inside), Ordering::Relaxed);
+        self.section.set_inside(inside);
     }
 
     /// From a handler that found a section: act at its end.
     pub(crate) fn note(&self) {
-        self.noted.store(TICK, Ordering::Relaxed);
+        self.section.note();
     }
 
     /// Whether something was noted; it is forgotten by asking.
     pub(crate) fn take_note(&self) -> bool {
-        self.noted.swap(0, Ordering::Relaxed) != 0
+        self.section.take_note()
     }
 
     pub(crate) fn has_note(&self) -> bool {
-        self.noted.load(Ordering::Relaxed) != 0
+        self.section.has_note()
     }
 
     pub(crate) fn count_switch(&self) {

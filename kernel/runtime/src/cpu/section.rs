@@ -1,0 +1,46 @@
+//! The two words of a no-safepoint section: how deep the CPU is in, and what handlers noted meanwhile.
+//!
+//! Only this CPU and its handlers touch them, so no order between CPUs matters, but an interrupt may come between any two instructions.
+//! Entering and leaving are assembly ([`SafepointsHeld`](super::SafepointsHeld)); tests.rs spells them out instruction by instruction
+//! and lets the timer interrupt at each.
+
+use core::sync::atomic::{AtomicU32, Ordering};
+
+#[repr(C)]
+pub(super) struct Section {
+    pub(super) depth: AtomicU32,
+    /// Set by handlers that found a section, cleared at its end.
+    pub(super) noted: AtomicU32,
+}
+
+/// The timer ticked, or the world is to be stopped: do at the next safepoint what the tick does.
+const TICK: u32 = 1;
+
+impl Section {
+    pub(super) const fn new(depth: u32) -> Section {
+        Section { depth: AtomicU32::new(depth), noted: AtomicU32::new(0) }
+    }
+
+    pub(super) fn is_inside(&self) -> bool {
+        self.depth.load(Ordering::Relaxed) != 0
+    }
+
+    pub(super) fn set_inside(&self, inside: bool) {
+        self.depth.store(u32::from(inside), Ordering::Relaxed);
+    }
+
+    pub(super) fn note(&self) {
+        self.noted.store(TICK, Ordering::Relaxed);
+    }
+
+    pub(super) fn take_note(&self) -> bool {
+        self.noted.swap(0, Ordering::Relaxed) != 0
+    }
+
+    pub(super) fn has_note(&self) -> bool {
+        self.noted.load(Ordering::Relaxed) != 0
+    }
+}
+
+#[cfg(test)]
+mod tests;
