@@ -3,14 +3,16 @@
 //! 1. `compile` has Cargo build a bare-metal ELF file; `image` makes a disk and a table of `symbols` from it.
 //! 2. `qemu` starts a `machine` on that disk and watches it; `console` tells its two streams apart; `monitor` asks it for its
 //!    registers when it hangs.
-//! 3. `run`, `test` and `doctor` are the commands. Ends with the program's status, 1 if something went wrong on the way, 2 if
+//! 3. `run`, `test`, `fuzz`, `miri` and `doctor` are the commands. Ends with the program's status, 1 if something went wrong on the way, 2 if
 //!    it was asked for the wrong way, 124 if it took too long.
 
 mod compile;
 mod console;
 mod doctor;
+mod fuzz;
 mod image;
 mod machine;
+mod miri;
 mod monitor;
 mod qemu;
 mod run;
@@ -31,6 +33,13 @@ enum Command {
         /// Part of a test's name
         filter: Option<String>,
     },
+    /// Feed bad input to whatever reads the firmware's, the host's or the user's words
+    Fuzz(fuzz::Options),
+    /// Run the runtime's own tests under Miri, which notices undefined behaviour
+    Miri {
+        /// Part of a test's name; without it a choice that takes a minute or two
+        filter: Option<String>,
+    },
     /// Check what building and booting need, and name the fix for what is missing
     Doctor,
 }
@@ -48,6 +57,8 @@ fn main() -> ExitCode {
     let ended = match command {
         Command::Run(options) => run::run(options),
         Command::Test { filter } => test::run(filter.as_deref().unwrap_or_default()),
+        Command::Fuzz(options) => fuzz::run(options),
+        Command::Miri { filter } => miri::run(filter),
         Command::Doctor => Ok(doctor::run()),
     };
     ExitCode::from(ended.unwrap_or_else(|message| {
