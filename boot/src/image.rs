@@ -11,6 +11,7 @@ use std::process::Command;
 use bootloader::{BootConfig, DiskImageBuilder};
 
 use crate::compile;
+use crate::hidden;
 use crate::machine::{Firmware, Machine};
 use crate::qemu::Guest;
 use crate::symbols;
@@ -32,8 +33,9 @@ impl Image {
         Guest::start(machine, &self.disk(machine.firmware)?, self.symbols()?, files)
     }
 
-    /// The disk to boot from.
+    /// The disk to boot from; refused if the kernel's types hide a reference from the collector.
     pub(crate) fn disk(&self, firmware: Firmware) -> Result<PathBuf, String> {
+        self.made("checked", |_| hidden::check(&read(&self.elf)?))?;
         let extension = if firmware == Firmware::Uefi { "uefi" } else { "bios" };
         self.made(extension, |disk| {
             let mut builder = DiskImageBuilder::new(self.stripped()?);

@@ -10,6 +10,7 @@ mod compile;
 mod console;
 mod doctor;
 mod fuzz;
+mod hidden;
 mod image;
 mod machine;
 mod miri;

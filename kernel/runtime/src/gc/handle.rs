@@ -2,7 +2,8 @@
 //!
 //! It is a root wherever it lies where the collector looks: on a stack, in a register, in a static, in a thread's record, in
 //! another object. The align attribute repeats what the pointer inside needs, so that the compiler refuses a `Gc` in a packed
-//! struct (lint `aligned_fields_in_packed`, denied by default; E0588 in older compilers): between two words no scan would see it.
+//! struct (lint `aligned_fields_in_packed`, denied by default; E0588 in older compilers): between two words no scan would see it. The
+//! lint sees neither an `Option<Gc<T>>` nor a `Box`, nor a type parameter; a kernel with such a type in it is not booted (boot/src/hidden.rs).
 //!
 //! Unsafe here: dereferencing, which is sound because an object lives as long as a handle to it is found.
 #![allow(unsafe_code)]
