@@ -6,8 +6,16 @@ use crate::compile;
 
 /// The rooms with unsafe code of their own. The others are safe code, or assembly; what walks every address of every class takes Miri
 /// hours, and is left to the ordinary tests.
-const ROOMS: [&str; 6] =
-    ["gc::cell", "gc::trace", "heap::fixed_pool", "heap::marks", "heap::table", "heap::tests::any_trace"];
+const ROOMS: [&str; 8] = [
+    "gc::cell",
+    "gc::trace",
+    "heap::fixed_pool",
+    "heap::marks",
+    "heap::table",
+    "heap::tests::any_trace",
+    "heap::tests::a_slot_freed",
+    "heap::tests::large_objects",
+];
 
 /// Addresses are numbers in a span's record and become pointers again: that is what `with_exposed_provenance` is for, and permissive.
 /// The seeds of random tests come from the host's clock. Records live for ever: a test leaves them behind.
