@@ -56,6 +56,12 @@ enum Choice<T> {
 }
 
 #[derive(Trace)]
+enum Never {}
+
+#[derive(Trace)]
+struct Tail<'a, T: ?Sized + 'a, const N: usize = 3>(PhantomData<T>, &'a u8, [Gc<u8>; N]);
+
+#[derive(Trace)]
 #[repr(C)]
 struct Callbacks {
     plain: fn(u32) -> u32,
@@ -115,6 +121,8 @@ fn structs_have_the_mask_of_their_fields() {
     assert_eq!(Triple::<u16, u32>::SCAN, Noscan);
     assert_eq!(Triple::<Gc<u8>, Option<Gc<Node>>>::SCAN, Precise(0b101));
     assert_eq!(Unit::SCAN, Noscan);
+    assert_eq!(Never::SCAN, Noscan);
+    assert_eq!(Tail::<str>::SCAN, Ambiguous);
 }
 
 #[test]
