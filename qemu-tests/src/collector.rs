@@ -57,7 +57,7 @@ fn held_ring_survives() -> bool {
     is_ring(ring)
 }
 
-#[kernel_test]
+#[kernel_test(unstressed)]
 fn a_ring_of_a_million_nodes_is_held_whole_and_dropped_whole() {
     assert!(leaves_nothing(held_ring_survives));
 }

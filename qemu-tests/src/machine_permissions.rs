@@ -162,14 +162,14 @@ fn assert_faults(access: impl FnOnce(), at: Address, error_code: usize) {
 }
 
 /// A committed page that nobody else uses.
-fn fresh_page() -> Address {
+pub(crate) fn fresh_page() -> Address {
     let page: Range = memory::reserve(Bytes(4 * KIB), 4 * KIB).expect("addresses abound");
     memory::commit(page).expect("one frame is left");
     page.start
 }
 
 /// The entry of the last level for a page, seen through the direct map.
-fn leaf_entry(page: Address) -> *mut u64 {
+pub(crate) fn leaf_entry(page: Address) -> *mut u64 {
     const FRAME: u64 = 0x000f_ffff_ffff_f000;
     let mut table: u64;
     // SAFETY: reads a register.

@@ -28,6 +28,8 @@ mod roots;
 mod stacks;
 #[cfg(target_os = "none")]
 mod threads;
+#[cfg(target_os = "none")]
+mod verify;
 
 #[cfg(target_os = "none")]
 mod kernel {

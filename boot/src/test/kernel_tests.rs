@@ -2,7 +2,8 @@
 //!
 //! The binary's section `test_names` has a line for each: its path, then `key=value` words. `status=2` makes that exit the
 //! pass (a boot of its own), `says=WORDS` (underscores for blanks) must be on its console then, `cmdline=A=B,C=D` are its
-//! settings, `mem=64M` its memory. While they run the kernel reports `@start NAME`, `@ok NAME` or `@fail NAME: reason`.
+//! settings, `mem=64M` its memory. Tests that need nothing of that run again while the collector is under stress ([`STRESS`]), but for those
+//! that break the collector (`off`) or for which it would take too long (`unstressed`). While they run the kernel reports `@start NAME`, `@ok NAME` or `@fail NAME: reason`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,9 +19,17 @@ const MEMORY: &str = "256M";
 /// Silence is the only clock: a loaded host may slow a boot down tenfold, but not to this.
 const PATIENCE: Patience = Patience { in_all: None, silence: Some(Duration::from_secs(60)) };
 
+/// How tests run again under BIOS: what stands before their names, the settings, and how the names begin that take part.
+const STRESS: [(&str, &str, &[&str]); 2] = [
+    ("stress", "GODEBUG=gcstress=500,gccheckmark=1,clobberfree=1", &[""]),
+    ("stress::always", "GODEBUG=gcstress=1,gccheckmark=1,clobberfree=1", &["roots::", "stacks::", "verify::"]),
+];
+
 #[derive(Clone, PartialEq, Debug)]
 struct Test {
     name: String,
+    /// Not under stress.
+    calm: bool,
     status: Option<u8>,
     says: String,
     settings: String,
@@ -29,29 +38,38 @@ struct Test {
 
 /// The boots for the tests whose names are wanted: under BIOS all, under UEFI those that need nothing special.
 pub(crate) fn plan(image: &Arc<Image>, wanted: &dyn Fn(&str) -> bool) -> Result<Vec<Boot>, String> {
-    let mut together = BTreeMap::<(Firmware, String, String), Vec<Test>>::new();
+    let mut together = BTreeMap::<(&str, Firmware, String, String), Vec<Test>>::new();
     let mut boots = Vec::new();
     let lines = image.lines("test_names")?;
     for firmware in [Firmware::Bios, Firmware::Uefi] {
         for test in lines.iter().map(|line| Test::parse(line)).collect::<Result<Vec<_>, _>>()? {
-            let plain = test.status.is_none() && test.settings.is_empty() && test.mem == MEMORY;
-            if !wanted(&shown(firmware, &test.name)) || firmware == Firmware::Uefi && !plain {
+            if !wanted(&shown(prefix(firmware), &test.name)) || firmware == Firmware::Uefi && !test.is_plain() {
                 continue;
             }
+            let group = (prefix(firmware), firmware, test.mem.clone(), test.settings.clone());
             match test.status {
                 Some(status) => boots.push(alone(image, test, status)),
-                None => together.entry((firmware, test.mem.clone(), test.settings.clone())).or_default().push(test),
+                None => together.entry(group).or_default().push(test),
             }
         }
     }
-    let groups = together.into_iter().map(|((firmware, mem, settings), tests)| {
+    for (prefix, settings, groups) in STRESS {
+        for test in lines.iter().map(|line| Test::parse(line)).collect::<Result<Vec<_>, _>>()? {
+            let takes_part = groups.iter().any(|group| test.name.starts_with(group));
+            if test.is_plain() && !test.calm && takes_part && wanted(&shown(prefix, &test.name)) {
+                let group = (prefix, Firmware::Bios, test.mem.clone(), settings.to_owned());
+                together.entry(group).or_default().push(test);
+            }
+        }
+    }
+    let groups = together.into_iter().map(|((prefix, firmware, mem, settings), tests)| {
         let image = image.clone();
         Boot {
-            tests: tests.iter().map(|test| shown(firmware, &test.name)).collect(),
+            tests: tests.iter().map(|test| shown(prefix, &test.name)).collect(),
             run: Box::new(move |report| {
                 let names = tests.into_iter().map(|test| test.name).collect();
                 run(&image, &machine(firmware, &mem), &settings, names, &mut |name, verdict| {
-                    report(&shown(firmware, name), verdict)
+                    report(&shown(prefix, name), verdict)
                 });
             }),
         }
@@ -59,13 +77,13 @@ pub(crate) fn plan(image: &Arc<Image>, wanted: &dyn Fn(&str) -> bool) -> Result<
     Ok(groups.chain(boots).collect())
 }
 
-fn shown(firmware: Firmware, name: &str) -> String {
-    format!("{}::{name}", prefix(firmware))
+fn shown(prefix: &str, name: &str) -> String {
+    format!("{prefix}::{name}")
 }
 
 /// The boot of a test whose pass is the kernel's end.
 fn alone(image: &Arc<Image>, test: Test, status: u8) -> Boot {
-    let (image, name) = (image.clone(), shown(Firmware::Bios, &test.name));
+    let (image, name) = (image.clone(), shown(prefix(Firmware::Bios), &test.name));
     let judge = move || -> Verdict {
         let files = [("cmdline", test.settings.as_str()), ("tests", &test.name)];
         let mut guest = image.boot(&machine(Firmware::Bios, &test.mem), &files)?;
@@ -144,17 +162,23 @@ impl Session {
 }
 
 impl Test {
+    /// Whether it may run with any others, on any machine.
+    fn is_plain(&self) -> bool {
+        self.status.is_none() && self.settings.is_empty() && self.mem == MEMORY
+    }
+
     fn parse(line: &str) -> Result<Test, String> {
         let mut words = line.split_whitespace();
         let name = words.next().unwrap_or_default().to_owned();
-        let mut test = Test { name, status: None, says: String::new(), settings: String::new(), mem: MEMORY.into() };
+        let mut test =
+            Test { name, calm: false, status: None, says: String::new(), settings: String::new(), mem: MEMORY.into() };
         for word in words {
             match word.split_once('=') {
                 Some(("status", value)) => test.status = Some(value.parse().map_err(|_| format!("no status: {line}"))?),
                 Some(("says", value)) => test.says = value.replace('_', " "),
                 Some(("cmdline", value)) => test.settings = value.replace(",GO", " GO"),
                 Some(("mem", value)) => test.mem = value.into(),
-                Some(("off", _)) => {} // for readers: a mechanism is switched off here
+                Some(("off" | "unstressed", _)) => test.calm = true,
                 _ => return Err(format!("test_names: {word} is no key=value of a test: {line}")),
             }
         }
@@ -173,7 +197,7 @@ mod tests {
         let test = test.expect("a good line");
         assert_eq!((test.status, test.says.as_str(), test.mem.as_str()), (Some(2), "page fault", "64M"));
         assert_eq!(test.settings, "GOGC=off GODEBUG=gctrace=1,gcstress=4");
-        assert_eq!(shown(Firmware::Uefi, &test.name), "uefi::guard::null");
+        assert_eq!(shown(prefix(Firmware::Uefi), &test.name), "uefi::guard::null");
         assert!(Test::parse("a::b sttaus=2").is_err() && Test::parse("a::b status=x").is_err());
     }
 

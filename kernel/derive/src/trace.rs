@@ -14,6 +14,11 @@ pub(crate) fn expand(mut input: DeriveInput) -> Result<TokenStream> {
             "`Trace` cannot be derived for a packed type: the collector reads aligned words, and a packed field may lie across two of them",
         ));
     }
+    // The variants of an enum share words.
+    let sure = match &input.data {
+        Data::Struct(data) => data.fields.iter().map(|field| sure(&field.ty)).collect(),
+        _ => vec![quote!(matches!(Self::SCAN, ::runtime::trace::Scan::Noscan))],
+    };
     let fields = match &input.data {
         Data::Struct(data) => scans(&data.fields, None),
         Data::Enum(data) => {
@@ -48,6 +53,11 @@ pub(crate) fn expand(mut input: DeriveInput) -> Result<TokenStream> {
                 #[allow(unused_imports)]
                 use ::runtime::trace::Unlisted as _;
                 ::runtime::trace::Scan::of_fields(::core::mem::size_of::<Self>(), &[#(#fields),*])
+            };
+            const SURE: bool = {
+                #[allow(unused_imports)]
+                use ::runtime::trace::Unlisted as _;
+                true #(&& #sure)*
             };
         }
     })
@@ -86,6 +96,14 @@ fn patterns(input: &DeriveInput) -> Vec<TokenStream> {
             variants.map(|Variant { ident, fields, .. }| pattern(quote!(#name::#ident), fields)).collect()
         }
         Data::Union(_) => Vec::new(),
+    }
+}
+
+/// Whether the words that a field's type names hold references and nothing else.
+fn sure(ty: &Type) -> TokenStream {
+    match ty {
+        Type::FnPtr(_) => quote!(true),
+        other => quote!(<::runtime::trace::Probe<#other>>::SURE),
     }
 }
 

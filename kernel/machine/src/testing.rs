@@ -18,7 +18,7 @@ pub struct KernelTest {
 #[unsafe(link_section = ".bss.runtime")]
 static CURRENT: AtomicPtr<KernelTest> = AtomicPtr::new(core::ptr::null_mut());
 
-/// Runs a test, between its `@start` and `@ok` lines. If it dies, its death names it.
+/// Runs a test, between its `@start` and `@ok` lines, and then checks what it leaves behind. If it dies, its death names it.
 pub fn run(test: &'static KernelTest) {
     report!("@start {}", test.name);
     CURRENT.store(core::ptr::from_ref(test).cast_mut(), Ordering::Relaxed);
@@ -30,8 +30,28 @@ pub fn run(test: &'static KernelTest) {
         }
         Err(_) => exit::exit(2),
     }
+    if !is_machine_sound() {
+        return CURRENT.store(core::ptr::null_mut(), Ordering::Relaxed);
+    }
     CURRENT.store(core::ptr::null_mut(), Ordering::Relaxed);
     report!("@ok {}", test.name);
+}
+
+/// Walks the heap and the frames; what is broken fails the test that has just run.
+#[cfg(target_os = "none")]
+fn is_machine_sound() -> bool {
+    if let Err(broken) = runtime::inspect::check_heap() {
+        return !fail(format_args!("it leaves the heap broken: {broken}"));
+    }
+    if let Err(broken) = runtime::inspect::standing_still(crate::memory::check_frames) {
+        return !fail(format_args!("it leaves the machine's frames broken: {broken}"));
+    }
+    true
+}
+
+#[cfg(not(target_os = "none"))]
+fn is_machine_sound() -> bool {
+    true
 }
 
 /// The test that is running.

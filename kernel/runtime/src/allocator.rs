@@ -20,8 +20,9 @@
 
 use crate::addr::Bytes;
 use crate::cpu::SafepointsHeld;
-use crate::gc::{self, HEAP, Reason, Scan, Trace};
+use crate::gc::{self, HEAP, Reason, Scan, Trace, verify};
 use crate::heap::{self, Kind, Shortage, SpanClass};
+use crate::platform::platform;
 use crate::sched;
 use core::alloc::{GlobalAlloc, Layout};
 use core::fmt;
@@ -64,13 +65,12 @@ pub(crate) fn new_object<T: Trace>(value: T) -> Result<NonNull<T>, Exhausted> {
         unsafe { place.write(value) };
         return Ok(place);
     };
-    let mut collected = false;
+    let mut held = SafepointsHeld::enter_first();
     loop {
-        let held = SafepointsHeld::enter_first();
-        // SAFETY: the only reference in this section.
+        // SAFETY: the only reference in this section until `refill`.
         let cache = unsafe { held.cache() };
         let place = match class.kind() {
-            Kind::Precise => cache.allocate_precise(class, mask),
+            Kind::Precise => cache.allocate_precise(class, mask, T::SURE),
             Kind::Noscan => cache.allocate(class),
             Kind::Ambiguous => cache.allocate_zeroed(class),
         };
@@ -79,7 +79,7 @@ pub(crate) fn new_object<T: Trace>(value: T) -> Result<NonNull<T>, Exhausted> {
             unsafe { place.cast::<T>().write(value) };
             return Ok(place.cast());
         }
-        refill(held, class, &mut collected)?;
+        held = refill(held, class).ok_or_else(|| exhausted(class))?;
     }
 }
 
@@ -91,20 +91,41 @@ const fn kind_of<T: Trace>() -> Kind {
     }
 }
 
-/// Gives this CPU's cache a span with free slots, collecting first where that is called for. Ends the section.
+/// Gives this CPU's cache a span with free slots, collecting first where that is called for. A collection ends the section; the one that
+/// comes back may be another, and the cache still has the span. `None`: there is no memory.
+///
+/// It answers in a register: a place for an error in every allocating frame would be one more word that the collector finds, not written by
+/// this call but by some earlier one.
+///
+/// Under gcstress every allocation comes here: the section in which it ends flushes the cache.
 #[cold]
 #[inline(never)]
-fn refill(held: SafepointsHeld, class: SpanClass, collected: &mut bool) -> Result<(), Exhausted> {
-    let shortage = {
-        let even_past_trigger = *collected;
-        // SAFETY: the caller's reference is not used any more.
-        held.on_system_stack(|| unsafe { held.cache() }.refill(&HEAP, class, even_past_trigger))
-    };
-    drop(held);
-    match shortage {
-        Ok(()) => Ok(()),
-        Err(shortage) => answer(shortage, collected, Bytes(class.slot_bytes())),
+fn refill(mut held: SafepointsHeld, class: SpanClass) -> Option<SafepointsHeld> {
+    if verify::stress_is_due() {
+        drop(held);
+        gc::collect_for(Reason::Allocation);
+        held = SafepointsHeld::enter_first();
     }
+    let mut collected = false;
+    loop {
+        let even_past_trigger = collected;
+        // SAFETY: the caller's reference is not used any more.
+        let outcome = held.on_system_stack(|| unsafe { held.cache() }.refill(&HEAP, class, even_past_trigger));
+        let Err(shortage) = outcome else { break };
+        drop(held);
+        answer(shortage, &mut collected, Bytes(class.slot_bytes())).ok()?;
+        held = SafepointsHeld::enter_first();
+    }
+    if verify::is_stressed() {
+        held.cpu().note_empty_cache();
+    }
+    Some(held)
+}
+
+#[cold]
+#[inline(never)]
+fn exhausted(class: SpanClass) -> Exhausted {
+    Exhausted { asked: Bytes(class.slot_bytes()), left: platform().free_memory() }
 }
 
 /// The decision that the heap leaves to us: `Ok` means try again.
@@ -122,6 +143,9 @@ fn answer(shortage: Shortage, collected: &mut bool, asked: Bytes) -> Result<(), 
 fn allocate_large(layout: Layout, kind: Kind, zeroed: bool) -> Result<NonNull<u8>, Exhausted> {
     let bytes = Bytes(layout.size());
     let mut collected = false;
+    if verify::stress_is_due() {
+        gc::collect_for(Reason::Allocation);
+    }
     loop {
         let held = SafepointsHeld::enter_first();
         let even_past_trigger = collected;
@@ -181,17 +205,18 @@ impl Collected {
         let Some(class) = class else {
             return allocate_large(layout, kind, zeroed).map_or(ptr::null_mut(), NonNull::as_ptr);
         };
-        let mut collected = false;
+        let mut held = SafepointsHeld::enter_first();
         loop {
-            let held = SafepointsHeld::enter_first();
-            // SAFETY: the only reference in this section.
+            // SAFETY: the only reference in this section until `refill`.
             let cache = unsafe { held.cache() };
             let place =
                 if zeroed || kind == Kind::Ambiguous { cache.allocate_zeroed(class) } else { cache.allocate(class) };
             match place {
                 Some(place) => return place.as_ptr(),
-                None if refill(held, class, &mut collected).is_err() => return ptr::null_mut(),
-                None => {}
+                None => match refill(held, class) {
+                    Some(refilled) => held = refilled,
+                    None => return ptr::null_mut(),
+                },
             }
         }
     }
@@ -212,6 +237,10 @@ unsafe impl GlobalAlloc for Collected {
         let (class, ..) = plan(layout);
         // SAFETY: the caller frees what `alloc` gave, so it is not null.
         let object = unsafe { NonNull::new_unchecked(object) };
+        if HEAP.clobbers() {
+            // SAFETY: the object is the caller's for the last time.
+            unsafe { heap::clobber(object, Bytes(layout.size())) };
+        }
         let held = SafepointsHeld::enter_first();
         match class {
             // SAFETY: the same layout as at the allocation gives the same class; the caller uses the object no more.

@@ -202,6 +202,10 @@ fn allocation_in_section() -> ! {
 #[inline(never)]
 fn act_on_notes() {
     let held = SafepointsHeld::enter();
+    if held.cpu().section.take_empty_cache() {
+        // SAFETY: nobody else uses the cache in this section.
+        held.on_system_stack(|| unsafe { held.cache() }.flush(&crate::gc::HEAP));
+    }
     if held.cpu().take_note() {
         crate::sched::tick_in_thread(&held);
     }
@@ -229,6 +233,11 @@ impl Cpu {
 
     pub(crate) fn has_note(&self) -> bool {
         self.section.has_note()
+    }
+
+    /// Under gcstress: this section's end flushes the cache.
+    pub(crate) fn note_empty_cache(&self) {
+        self.section.note_empty_cache();
     }
 
     pub(crate) fn count_switch(&self) {

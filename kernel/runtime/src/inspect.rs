@@ -1,4 +1,8 @@
 //! Looking at the heap from outside, for tests and tools.
+//!
+//! Unsafe here: the access to this CPU's cache.
+
+#![allow(unsafe_code)]
 
 use crate::addr::Bytes;
 use crate::cpu::SafepointsHeld;
@@ -20,10 +24,18 @@ pub fn free_memory() -> Bytes {
     platform().free_memory()
 }
 
-/// Checks the whole heap's invariants: every page is free or in exactly one span, bits and counts agree.
+/// Checks the whole heap's invariants: every page is free or in exactly one span, bits, lists and counts agree.
 pub fn check_heap() -> Result<(), impl core::fmt::Display> {
     let held = SafepointsHeld::enter();
-    held.on_system_stack(|| HEAP.check())
+    held.on_system_stack(|| {
+        // SAFETY: nobody else uses the cache in this section.
+        HEAP.check_with(&[unsafe { held.cache() }])
+    })
+}
+
+/// Runs `f` on the CPU's own stack in a no-safepoint section, so that no thread runs and no stack grows meanwhile. It must not allocate.
+pub fn standing_still<R>(f: impl FnOnce() -> R) -> R {
+    SafepointsHeld::enter().on_system_stack(f)
 }
 
 /// How often a stack has grown by a page fault: outside no-safepoint sections, and inside, where it should never have to.

@@ -17,6 +17,14 @@ pub struct Settings {
     pub gc_trace: bool,
     /// GODEBUG=asyncpreemptoff=0. Unlike Go's, threads are cooperative unless they are told otherwise.
     pub preempts: bool,
+    /// GODEBUG=gccheckmark=1: a second mark, independent of the first, judges it.
+    pub gc_checkmark: bool,
+    /// GODEBUG=gcstress=N: a collection at every N-th allocation; 0: none. Not Go's.
+    pub gc_stress: u32,
+    /// GODEBUG=clobberfree=1: freed memory is filled with junk.
+    pub clobber_free: bool,
+    /// GODEBUG=invalidptr=0 switches it off: a reference that leads to free memory of the heap is fatal.
+    pub invalid_pointers: bool,
     /// GOTRACEBACK is not `none`.
     pub tracebacks: bool,
 }
@@ -35,8 +43,17 @@ impl fmt::Display for Warning<'_> {
 }
 
 impl Settings {
-    pub const DEFAULT: Settings =
-        Settings { gc_percent: Some(100), memory_limit: None, gc_trace: false, preempts: false, tracebacks: true };
+    pub const DEFAULT: Settings = Settings {
+        gc_percent: Some(100),
+        memory_limit: None,
+        gc_trace: false,
+        preempts: false,
+        gc_checkmark: false,
+        gc_stress: 0,
+        clobber_free: false,
+        invalid_pointers: true,
+        tracebacks: true,
+    };
 
     /// Splits `line` into settings and the rest, which starts with the program's name.
     pub fn parse<'a>(line: &'a str, warn: &mut dyn FnMut(Warning<'a>)) -> (Settings, &'a str) {
@@ -86,8 +103,14 @@ impl Settings {
         let wanted = match (name, value.parse::<i32>()) {
             ("gctrace", Ok(level)) => return self.gc_trace = level > 0,
             ("asyncpreemptoff", Ok(off)) => return self.preempts = off == 0,
-            ("gctrace" | "asyncpreemptoff", Err(_)) => "expected a number behind the =",
-            _ => "GODEBUG knows gctrace and asyncpreemptoff",
+            ("gccheckmark", Ok(on)) => return self.gc_checkmark = on > 0,
+            ("gcstress", Ok(every @ 0..)) => return self.gc_stress = every as u32,
+            ("clobberfree", Ok(on)) => return self.clobber_free = on > 0,
+            ("invalidptr", Ok(on)) => return self.invalid_pointers = on > 0,
+            ("gctrace" | "asyncpreemptoff" | "gccheckmark" | "gcstress" | "clobberfree" | "invalidptr", _) => {
+                "expected a number behind the ="
+            }
+            _ => "GODEBUG knows gctrace, asyncpreemptoff, gccheckmark, gcstress, clobberfree and invalidptr",
         };
         warn(Warning { word: item, wanted });
     }
@@ -166,6 +189,10 @@ mod tests {
             "GOTRACEBACK=some",
             "GODEBUG=nosuch=1",
             "GODEBUG=gctrace",
+            "GODEBUG=gcstress=often",
+            "GODEBUG=gcstress=-1",
+            "GODEBUG=gccheckmark=",
+            "GODEBUG=invalidptr=off",
             "NOSUCH=1",
             "=",
         ] {
@@ -176,6 +203,17 @@ mod tests {
             let name = bad.strip_prefix("GODEBUG=").unwrap_or(bad);
             assert!(warnings[0].contains(name), "{bad}: {warnings:?}");
         }
+    }
+
+    #[test]
+    fn the_verifiers_are_off_and_invalidptr_is_on_unless_they_are_set() {
+        let (settings, ..) = parse("GODEBUG=gccheckmark=1,gcstress=500,clobberfree=1,invalidptr=0");
+        assert!(settings.gc_checkmark && settings.clobber_free && !settings.invalid_pointers);
+        assert_eq!(settings.gc_stress, 500);
+        let (settings, ..) = parse(
+            "GODEBUG=gccheckmark=1,gcstress=5,clobberfree=1,invalidptr=0,gccheckmark=0,gcstress=0,clobberfree=0,invalidptr=1",
+        );
+        assert_eq!(settings, Settings::DEFAULT);
     }
 
     #[test]

@@ -96,6 +96,11 @@ pub(super) fn with_frames<R>(action: impl FnOnce(&mut Frames<'static>) -> R) -> 
     })
 }
 
+/// The frames that CPUs have put by for page faults.
+pub(super) fn reserved() -> impl Iterator<Item = Frame4K> {
+    RESERVES.each_ref().map(|reserve| reserve.lock().frames).into_iter().flatten().flatten()
+}
+
 /// Memory that is in no use at all. Takes no lock.
 pub fn free_memory() -> Bytes {
     Bytes(FREE_BYTES.load(Relaxed))

@@ -12,6 +12,10 @@
 //! A record has a second bitmap, of the frames that were ever given to us: a frame that comes back twice, or was never ours,
 //! is noticed before it does harm.
 
+mod check;
+
+pub use check::{Ledger, Mistake};
+
 use super::map::MemoryMap;
 use core::fmt;
 use runtime::addr::Bytes;

@@ -27,6 +27,8 @@ mod image;
 #[cfg(target_os = "none")]
 mod kernel_heap;
 #[cfg(target_os = "none")]
+pub mod owners;
+#[cfg(target_os = "none")]
 mod paging;
 #[cfg(target_os = "none")]
 pub mod permissions;
@@ -45,6 +47,7 @@ pub use {
     commit::{MOST_IN_FAULT, commit, decommit, free_memory, refill_reserve},
     image::{static_roots, text},
     kernel_heap::KernelHeap,
+    owners::check_frames,
     permissions::check as check_permissions,
     take_over::{Handover, Refusal, frames_in_use, take_over},
 };

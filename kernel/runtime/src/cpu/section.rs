@@ -15,6 +15,8 @@ pub(super) struct Section {
 
 /// The timer ticked, or the world is to be stopped: do at the next safepoint what the tick does.
 const TICK: u32 = 1;
+/// Under gcstress: this CPU's cache is to be flushed at the section's end, so that the next allocation is noticed too.
+const EMPTY_CACHE: u32 = 2;
 
 impl Section {
     pub(super) const fn new(depth: u32) -> Section {
@@ -30,15 +32,27 @@ impl Section {
     }
 
     pub(super) fn note(&self) {
-        self.noted.store(TICK, Ordering::Relaxed);
+        self.noted.fetch_or(TICK, Ordering::Relaxed);
     }
 
     pub(super) fn take_note(&self) -> bool {
-        self.noted.swap(0, Ordering::Relaxed) != 0
+        self.take(TICK)
     }
 
     pub(super) fn has_note(&self) -> bool {
-        self.noted.load(Ordering::Relaxed) != 0
+        self.noted.load(Ordering::Relaxed) & TICK != 0
+    }
+
+    pub(super) fn note_empty_cache(&self) {
+        self.noted.fetch_or(EMPTY_CACHE, Ordering::Relaxed);
+    }
+
+    pub(super) fn take_empty_cache(&self) -> bool {
+        self.take(EMPTY_CACHE)
+    }
+
+    fn take(&self, note: u32) -> bool {
+        self.noted.fetch_and(!note, Ordering::Relaxed) & note != 0
     }
 }
 

@@ -48,6 +48,7 @@ pub struct GcCell<T: Reference>(AtomicPtr<T::Target>, PhantomData<T>);
 // SAFETY: the cell is one word, and that word is the reference.
 unsafe impl<T: Reference> Trace for GcCell<T> {
     const SCAN: Scan = Scan::Precise(1);
+    const SURE: bool = true;
 }
 
 impl<U> GcCell<Option<Gc<U>>> {

@@ -37,6 +37,7 @@ pub struct Gc<T>(NonNull<T>, PhantomData<T>);
 // SAFETY: the handle is one word, and that word is the reference.
 unsafe impl<T> Trace for Gc<T> {
     const SCAN: Scan = Scan::Precise(1);
+    const SURE: bool = true;
 }
 
 // SAFETY: a handle gives `&T` and copies of itself to whoever has it, as `&T` and `Arc<T>` do; the same bound serves.

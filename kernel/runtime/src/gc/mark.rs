@@ -7,7 +7,7 @@
 #![allow(unsafe_code)]
 
 use super::grey::GreyWork;
-use super::roots;
+use super::{roots, verify};
 use crate::addr::{Address, Bytes, Range};
 use crate::cpu::Cpu;
 use crate::heap::{Heap, Kind, Object};
@@ -54,6 +54,17 @@ impl Marker<'_> {
         }
     }
 
+    /// What a precise object's word at `place` holds: [`mark_word`](Marker::mark_word), and if it should have been a reference but leads to
+    /// no object, that is said.
+    #[inline(always)]
+    fn mark_reference(&mut self, holder: Object, place: usize, word: usize) {
+        match self.heap.find(word) {
+            Some(object) if object.is_allocated() => self.mark_allocated(word, object),
+            _ if word == 0 => {}
+            _ => verify::no_object(self.heap, holder, place, word),
+        }
+    }
+
     /// A word of a stack or register. The compiler may keep only a pointer one past an object's end: a word that is not inside a slot
     /// keeps the slot before it too, be it the last of its span.
     #[inline]
@@ -67,12 +78,19 @@ impl Marker<'_> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn mark(&mut self, word: usize, object: Object) {
+        if object.is_allocated() {
+            self.mark_allocated(word, object);
+        }
+    }
+
+    #[inline(always)]
+    fn mark_allocated(&mut self, word: usize, object: Object) {
         if word != object.base.0 && switch_off::is_off(Mechanism::InteriorPointers) {
             return;
         }
-        if object.is_allocated() && object.mark_stopped() && object.span.kind() != Kind::Noscan {
+        if object.mark_stopped() && object.span.kind() != Kind::Noscan {
             self.grey.push(object, self.platform);
         }
     }
@@ -89,6 +107,7 @@ impl Marker<'_> {
     }
 
     /// Makes a grey object black.
+    #[inline(always)]
     fn scan(&mut self, object: Object) {
         match object.span.kind() {
             Kind::Noscan => {}
@@ -97,7 +116,7 @@ impl Marker<'_> {
                 while mask != 0 {
                     let word = object.base.0 + mask.trailing_zeros() as usize * WORD;
                     // SAFETY: the mask says that the object has this word.
-                    self.mark_word(unsafe { (word as *const usize).read_volatile() });
+                    self.mark_reference(object, word, unsafe { (word as *const usize).read_volatile() });
                     mask &= mask - 1;
                 }
             }

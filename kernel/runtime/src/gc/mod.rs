@@ -12,6 +12,8 @@
 //! 4. *Sweep.* What is white is garbage. Each span's mark bits become its allocation bits; a span without a mark goes back to the page heap
 //!    (heap/sweep.rs).
 //!
+//! A second, slow collector's first half judges the marks when asked to, and other switches make mistakes show early (verify/).
+//!
 //! The collector runs no drop glue: what a dead object owned in the heap is dead too, and found by the same collection. Objects never move.
 //!
 //! A later, concurrent collector keeps this one as its reference. It brings the write barrier ([`GcCell::set`] is the one place for it).
@@ -26,6 +28,7 @@ mod mark;
 mod pacer;
 mod roots;
 pub mod trace;
+pub(crate) mod verify;
 
 pub use cell::{GcCell, Reference};
 pub use handle::Gc;
@@ -107,6 +110,7 @@ pub(crate) fn set_up(settings: &Settings) {
     let mut state = STATE.lock();
     state.pacer.set(settings.gc_percent, settings.memory_limit);
     state.traces = settings.gc_trace;
+    verify::set_up(settings);
     HEAP.set_trigger(state.pacer.goal(Bytes(0), Bytes(0), roots::globals()));
 }
 
@@ -181,6 +185,7 @@ fn collect_stopped(held: &SafepointsHeld, reason: Reason) {
     // SAFETY: one collection at a time: `state` is locked.
     let grey = unsafe { held.grey() };
     let scanned = mark::mark_all(&HEAP, grey, held.cpu());
+    verify::check_marks(&HEAP, held.cpu());
     let sweep_ns = platform().now();
     let swept = if switch_off::is_off(Mechanism::Sweep) { None } else { Some(HEAP.sweep_all()) };
     if let Some(swept) = swept {

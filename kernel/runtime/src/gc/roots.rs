@@ -18,67 +18,104 @@ use crate::cpu::Cpu;
 use crate::platform::{Registers, platform};
 use crate::sched::{RootSlots, Thread, for_each_thread};
 use crate::switch_off::{self, Mechanism};
+use core::fmt;
 
 pub(super) fn globals() -> Bytes {
     Bytes(platform().static_roots().iter().map(|range| range.bytes().0).sum())
 }
 
-/// Makes every root's object grey.
-pub(super) fn mark_roots(marker: &mut Marker<'_>, cpu: &Cpu) -> Scanned {
-    if !switch_off::is_off(Mechanism::StaticRoots) {
-        for range in platform().static_roots() {
-            marker.scan_range(*range, Marker::mark_word);
+/// Where a root's words lie.
+#[derive(Clone, Copy)]
+pub(super) enum Root {
+    Static,
+    Slots(&'static Thread),
+    Stack(&'static Thread),
+    /// Of an interrupted thread.
+    Registers(&'static Thread),
+    Unwinder(&'static Thread),
+}
+
+impl Root {
+    /// Whether the compiler chose the words: it may have kept only a pointer one past an object's end.
+    pub(super) fn is_compilers(self) -> bool {
+        matches!(self, Root::Stack(_) | Root::Registers(_) | Root::Unwinder(_))
+    }
+
+    fn mechanism(self) -> Mechanism {
+        match self {
+            Root::Static => Mechanism::StaticRoots,
+            Root::Slots(_) => Mechanism::ThreadSlots,
+            Root::Stack(_) => Mechanism::StackRoots,
+            Root::Registers(_) => Mechanism::SavedRegisters,
+            Root::Unwinder(_) => Mechanism::UnwindersRegisters,
         }
     }
-    let mut stacks = Bytes(0);
-    for_each_thread(|thread| {
-        if !switch_off::is_off(Mechanism::ThreadSlots) {
-            marker.scan_range(range_of::<RootSlots>(thread.slots.get()), Marker::mark_word);
+}
+
+/// "goroutine 5's stack".
+impl fmt::Display for Root {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Root::Static => write!(f, "the statics"),
+            Root::Slots(thread) => write!(f, "goroutine {}'s record", thread.id.get()),
+            Root::Stack(thread) => write!(f, "goroutine {}'s stack", thread.id.get()),
+            Root::Registers(thread) => write!(f, "goroutine {}'s registers", thread.id.get()),
+            Root::Unwinder(thread) => write!(f, "the unwinder's registers of goroutine {}", thread.id.get()),
         }
-        stacks.0 += mark_stack(marker, thread);
+    }
+}
+
+/// Visits the words of every root, a range at a time.
+pub(super) fn for_each_root(cpu: &Cpu, mut visit: impl FnMut(Root, Range)) {
+    platform().static_roots().iter().for_each(|range| visit(Root::Static, *range));
+    for_each_thread(|thread| {
+        visit(Root::Slots(thread), range_of::<RootSlots>(thread.slots.get()));
+        let sp = if thread.is_interrupted.get() {
+            visit_registers(thread.registers.get(), thread, &mut visit);
+            // SAFETY: the thread is not running; its record is not written.
+            unsafe { (*thread.registers.get()).rsp }
+        } else {
+            thread.saved_sp().get()
+        };
+        // A frame below the committed part has been reserved by RSP and not touched yet: nothing was ever written there.
+        let start = Address(sp).max(thread.stack().committed_low());
+        visit(Root::Stack(thread), Range { start, end: thread.stack().top() });
     });
     let interrupted = cpu.interrupted.get();
     if let (false, Some(thread)) = (interrupted.is_null(), cpu.current()) {
-        mark_registers(marker, interrupted, thread);
+        visit_registers(interrupted, thread, &mut visit);
     }
-    Scanned { stacks, globals: globals() }
 }
 
-/// Returns the bytes scanned.
-fn mark_stack(marker: &mut Marker<'_>, thread: &Thread) -> usize {
-    let sp = if thread.is_interrupted.get() {
-        mark_registers(marker, thread.registers.get(), thread);
-        // SAFETY: the thread is not running; its record is not written.
-        unsafe { (*thread.registers.get()).rsp }
-    } else {
-        thread.saved_sp().get()
-    };
-    // A frame below the committed part has been reserved by RSP and not touched yet: nothing was ever written there.
-    let stack = Range { start: Address(sp).max(thread.stack().committed_low()), end: thread.stack().top() };
-    if !switch_off::is_off(Mechanism::StackRoots) {
-        marker.scan_range(stack, Marker::mark_stack_word);
-    }
-    stack.bytes().0
-}
-
-fn mark_registers(marker: &mut Marker<'_>, registers: *const Registers, thread: &Thread) {
-    if !switch_off::is_off(Mechanism::SavedRegisters) {
-        marker.scan_range(range_of(registers), Marker::mark_stack_word);
-    }
+fn visit_registers(registers: *const Registers, thread: &'static Thread, visit: &mut impl FnMut(Root, Range)) {
+    visit(Root::Registers(thread), range_of(registers));
     // SAFETY: the record's, or the handler's frame: nobody writes there in the stopped world.
     let (rdi, rsp) = unsafe { ((*registers).rdi, (*registers).rsp) };
-    if rdi >= rsp || switch_off::is_off(Mechanism::UnwindersRegisters) {
-        return;
-    }
-    let block = Range::new(Address(rdi), UNWINDERS_REGISTERS);
-    if thread.stack().has_committed(block) {
-        marker.scan_range(block, Marker::mark_stack_word);
+    let block = || Range::new(Address(rdi), UNWINDERS_REGISTERS);
+    if rdi < rsp && thread.stack().has_committed(block()) {
+        visit(Root::Unwinder(thread), block());
     }
 }
 
 /// `unwinding::unwinder::arch::Context`, sixteen registers and RIP. Its `restore_context` has the block's address in rdi; it loads RSP
 /// first and rdi last, so in between a thread's callee-saved registers are found nowhere else.
 const UNWINDERS_REGISTERS: Bytes = Bytes(17 * 8);
+
+/// Makes every root's object grey.
+pub(super) fn mark_roots(marker: &mut Marker<'_>, cpu: &Cpu) -> Scanned {
+    let mut stacks = Bytes(0);
+    for_each_root(cpu, |root, range| {
+        if matches!(root, Root::Stack(_)) {
+            stacks.0 += range.bytes().0;
+        }
+        match root.is_compilers() {
+            _ if switch_off::is_off(root.mechanism()) => {}
+            true => marker.scan_range(range, Marker::mark_stack_word),
+            false => marker.scan_range(range, Marker::mark_word),
+        }
+    });
+    Scanned { stacks, globals: globals() }
+}
 
 fn range_of<T>(place: *const T) -> Range {
     Range::new(Address(place.addr()), Bytes(size_of::<T>()))

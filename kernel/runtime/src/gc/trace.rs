@@ -116,6 +116,10 @@ impl Scan {
 pub unsafe trait Trace {
     /// How the collector reads a value of this type.
     const SCAN: Scan;
+
+    /// Whether every word that [`SCAN`](Trace::SCAN) names is null or a live [`Gc`](crate::Gc) whenever a value is in place: not so where
+    /// variants share words. The collector takes such a word that leads to free memory for a bug (`GODEBUG=invalidptr=1`).
+    const SURE: bool = matches!(Self::SCAN, Scan::Noscan);
 }
 
 /// `<Probe<T>>::SCAN` is `T::SCAN` where `T: Trace` is known and [`Scan::Ambiguous`] where it is not. For the derive.
@@ -126,11 +130,13 @@ pub struct Probe<T>(PhantomData<T>);
 
 impl<T: Trace> Probe<T> {
     pub const SCAN: Scan = T::SCAN;
+    pub const SURE: bool = T::SURE;
 }
 
 /// The other half of [`Probe`]: what is said of a type that says nothing.
 pub trait Unlisted {
     const SCAN: Scan;
+    const SURE: bool = false;
 }
 
 impl<T> Unlisted for Probe<T> {
@@ -171,9 +177,18 @@ trace_as! { T::SCAN.in_cell();
 // Wrappers whose layout is that of what they hold.
 trace_as! { T::SCAN; {T: Trace} ManuallyDrop<T>, {T: Trace} Wrapping<T>, {T: Trace} Pin<T> }
 
-trace_as! { Scan::of_array(size_of::<T>(), N, T::SCAN); {T: Trace, const N: usize} [T; N] }
+// SAFETY: the elements lie side by side.
+unsafe impl<T: Trace, const N: usize> Trace for [T; N] {
+    const SCAN: Scan = Scan::of_array(size_of::<T>(), N, T::SCAN);
+    const SURE: bool = T::SURE;
+}
 
-trace_as! { Scan::of_fields(size_of::<Self>(), &[(offset_of!(Self, Some.0), T::SCAN)]); {T: Trace} Option<T> }
+// SAFETY: the one field of the one variant that has any is listed.
+unsafe impl<T: Trace> Trace for Option<T> {
+    const SCAN: Scan = Scan::of_fields(size_of::<Self>(), &[(offset_of!(Self, Some.0), T::SCAN)]);
+    /// If the reference is all there is, `None` is its null.
+    const SURE: bool = T::SURE && (matches!(Self::SCAN, Scan::Noscan) || size_of::<Self>() == WORD_BYTES);
+}
 
 trace_as! { Scan::of_fields(size_of::<Self>(), &[(offset_of!(Self, Ok.0), T::SCAN), (offset_of!(Self, Err.0), E::SCAN)]);
     {T: Trace, E: Trace} Result<T, E>
@@ -184,6 +199,7 @@ macro_rules! trace_tuples {
         // SAFETY: every field is listed at its offset.
         unsafe impl<$($name: Trace),+> Trace for ($($name,)+) {
             const SCAN: Scan = Scan::of_fields(size_of::<Self>(), &[$((offset_of!(Self, $index), $name::SCAN)),+]);
+            const SURE: bool = $($name::SURE)&&+;
         }
         trace_as! { Scan::Noscan;
             {Z, $($name),+} fn($($name),+) -> Z, {Z, $($name),+} unsafe fn($($name),+) -> Z,

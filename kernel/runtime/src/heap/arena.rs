@@ -93,11 +93,40 @@ impl Arenas {
         self.owners.entries().iter().filter(|owner| !owner.load(Ordering::Relaxed).is_null()).count()
     }
 
+    /// The page's owner, whatever is entered there.
+    pub(super) fn owner(&self, page: usize) -> *const Span {
+        self.owners.entries()[page].load(Ordering::Relaxed)
+    }
+
+    /// Whether `map` finds the owners' table where it is, as long as it is and as the memory is.
+    pub(super) fn check(&self, map: &SpanMap) -> bool {
+        self.owners.check()
+            && map.describes(self.range.start, self.owners.entry(0))
+            && self.end.0.wrapping_sub(self.range.start.0) == map.length().0
+            && self.owners.entries().len() == map.length().0 / PAGE.0
+    }
+
+    pub(super) fn range(&self) -> Range {
+        self.range
+    }
+
     pub(super) fn page(&self, number: usize) -> Address {
         self.range.start.plus(Pages(number).bytes())
     }
 
     pub(super) fn page_number(&self, page: Address) -> usize {
         Range { start: self.range.start, end: page }.bytes().0 / PAGE.0
+    }
+}
+
+#[cfg(test)]
+impl Arenas {
+    /// For corruption.rs: how many owners there are, where the memory ends.
+    pub(super) fn places(&mut self) -> (*const usize, *const usize) {
+        (self.owners.length_place(), (&raw const self.end).cast())
+    }
+
+    pub(super) fn owner_place(&self, page: usize) -> *const usize {
+        self.owners.entries()[page].as_ptr().cast()
     }
 }

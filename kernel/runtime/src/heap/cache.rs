@@ -44,13 +44,17 @@ impl Cache {
     }
 
     /// [`allocate`](Cache::allocate) in a class of [`Kind::Precise`]; bit n of `mask` says that word n may hold a
-    /// reference. The caller initialises every such word before it lets safepoints in.
+    /// reference. The caller initialises every such word before it lets safepoints in. `sure`: it will hold a reference
+    /// or null, nothing else.
     #[inline(always)]
-    pub(crate) fn allocate_precise(&mut self, class: SpanClass, mask: u64) -> Option<NonNull<u8>> {
+    pub(crate) fn allocate_precise(&mut self, class: SpanClass, mask: u64, sure: bool) -> Option<NonNull<u8>> {
         assert!(class.kind() == Kind::Precise, "only precise spans have a map");
         let span = self.current[class.index() as usize];
         let slot = span.take_slot()?;
         span.write_pointer_mask(class, slot, mask);
+        if !sure {
+            span.set_unsure();
+        }
         slot_address(span, slot)
     }
 
@@ -82,6 +86,11 @@ impl Cache {
         if offset < span.pages().bytes().0 {
             span.release_slot(span.slot_at(offset));
         }
+    }
+
+    /// The spans in this cache, and where.
+    pub(super) fn spans(&self) -> impl Iterator<Item = (usize, &'static Span)> {
+        self.current.iter().copied().enumerate().filter(|(_, span)| !core::ptr::eq(*span, &EMPTY))
     }
 
     /// Gives all spans back, for the collector to see the heap as it is, or because the CPU stops.
@@ -126,5 +135,17 @@ pub(crate) unsafe fn zero(start: NonNull<u8>, bytes: Bytes) {
     }
     if !words.is_multiple_of(2) {
         clear(words - 1);
+    }
+}
+
+#[cfg(test)]
+impl Cache {
+    /// For corruption.rs: the place of a class, and what is there.
+    pub(super) fn entry(&self, class: SpanClass) -> *const usize {
+        (&raw const self.current[class.index() as usize]).cast()
+    }
+
+    pub(super) fn current_span(&self, class: SpanClass) -> &'static Span {
+        self.current[class.index() as usize]
     }
 }

@@ -50,19 +50,27 @@ impl Central {
         lists.full.first = None;
     }
 
-    /// How many spans are here, if each is in the list that it belongs to; else the first that is not.
-    pub(super) fn check(&self, mut belongs: impl FnMut(&'static Span) -> bool) -> Result<usize, &'static Span> {
+    /// How many spans are here, at most so many, if each is in the list that it belongs to. `belongs` sees the addresses that links hold, whatever they are.
+    pub(super) fn check(&self, most: usize, belongs: impl Fn(*const Span) -> bool) -> Option<usize> {
         let lists = self.lists.lock();
         let mut spans = 0;
         for (list, should_have_room) in [(&lists.partial, true), (&lists.full, false)] {
-            for span in list.iter() {
-                if !belongs(span) || (span.free_slots() > 0) != should_have_room {
-                    return Err(span);
+            let mut at = list.first.map_or(null_mut(), |first| core::ptr::from_ref(first).cast_mut());
+            while !at.is_null() {
+                // More than there are: a ring.
+                if spans == most || !belongs(at) {
+                    return None;
+                }
+                // SAFETY: it belongs here, so it is a record.
+                let span = unsafe { &*at };
+                if (span.free_slots() > 0) != should_have_room {
+                    return None;
                 }
                 spans += 1;
+                at = span.next.load(Relaxed);
             }
         }
-        Ok(spans)
+        Some(spans)
     }
 }
 
@@ -77,13 +85,18 @@ impl SpanList {
         self.first = next(span);
         Some(span)
     }
-
-    fn iter(&self) -> impl Iterator<Item = &'static Span> {
-        core::iter::successors(self.first, |span| next(span))
-    }
 }
 
 fn next(span: &'static Span) -> Option<&'static Span> {
     // SAFETY: links are null or made from references to pool records by `push`, and records stay valid for ever.
     unsafe { span.next.load(Relaxed).as_ref() }
+}
+
+#[cfg(test)]
+impl Central {
+    /// For corruption.rs: where the lists begin.
+    pub(super) fn heads(&self) -> [*const usize; 2] {
+        let lists = self.lists.lock();
+        [(&raw const lists.partial.first).cast(), (&raw const lists.full.first).cast()]
+    }
 }

@@ -1,9 +1,24 @@
-//! What must hold of a heap at rest. Slow and obviously right: for tests, and for the verifier.
+//! The heap walker: every page is free or in exactly one span, every slot in exactly one state, every record in one list, and the accounts
+//! are right. Slow and obviously right: for tests, after each of them, and for the verifier. What it reads may be broken: nothing is
+//! believed before it is checked, so it ends and answers whatever it finds.
+//!
+//! 1. The tables: as long as each other, as long as the heap's memory ([`PageHeap::check`]).
+//! 2. Each span alone: what its class says, it says; its bits say nothing of slots that it does not have ([`Span::check`]).
+//! 3. Each span's pages: in use, and its own. Then the counts agree, so no other page has an owner.
+//! 4. The lists: each record is a span or waits in its pool; each span is in one list, of its class, or in a cache.
+//!
+//! What has no second witness cannot be found wrong: which slots of a cached span are taken, pointer masks, sizes of objects. The corruption
+//! tests list them (corruption.rs).
 
+use super::arena::CHUNK;
+use super::page_heap::PageHeap;
+use super::size_class::LARGEST_PRECISE;
 use super::span::State;
-use super::{Heap, Span, SpanClass};
-use crate::addr::{Address, PAGE};
+use super::window::NOWHERE;
+use super::{Cache, Heap, Kind, Span, SpanClass};
+use crate::addr::{Address, PAGE, Pages};
 use core::fmt;
+use core::sync::atomic::Ordering::Relaxed;
 
 /// An invariant that does not hold, and the span or page where that was seen.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -18,56 +33,147 @@ impl fmt::Display for Broken {
     }
 }
 
-fn ensure(holds: bool, invariant: &'static str, at: Address) -> Result<(), Broken> {
+pub(super) fn ensure(holds: bool, invariant: &'static str, at: Address) -> Result<(), Broken> {
     if holds { Ok(()) } else { Err(Broken { invariant, at }) }
 }
 
 impl Heap {
-    /// Checks that every page is free or in exactly one span, that the tables and the bits say so, that every span is
-    /// where its state says, and that the accounts are right. O(pages). Nobody allocates meanwhile.
+    /// Checks the heap at rest: no collection is marking or sweeping, nobody allocates. O(pages + slots).
     pub(crate) fn check(&self) -> Result<(), Broken> {
         let page_heap = self.page_heap.lock();
+        page_heap.check(self)?;
+        let at = page_heap.arenas.page(0);
         let (mut pages, mut bytes, mut central) = (0, 0, 0);
-        for span in page_heap.spans.all().filter(|span| span.state() != State::Free) {
-            let first = page_heap.arenas.page_number(span.base());
-            for page in first..first + span.pages().0 {
-                let at = page_heap.arenas.page(page);
-                ensure(page_heap.pages.is_used(page), "a span's pages are in use", at)?;
-                let owner = self.map.owner(at.0);
-                ensure(owner.is_some_and(|owner| core::ptr::eq(owner, span)), "a page is its span's alone", at)?;
+        for span in page_heap.spans.all() {
+            ensure(span.raw_state() <= State::Large as u8, "a span is in a state", address_of(span))?;
+            if span.state() == State::Free {
+                continue;
             }
+            span.check()?;
+            page_heap.check_pages(self, span)?;
             pages += span.pages().0;
-            bytes += self.check_span(span)?;
+            bytes += span.counted_slots() * span.slot_bytes().0;
             central += usize::from(span.state() == State::Central);
         }
-        let at = page_heap.arenas.page(0);
         let unused = page_heap.spans.all().filter(|span| span.state() == State::Free).count();
-        ensure(unused == page_heap.spans.given_back(), "every record is a span or waits in its pool", at)?;
+        let waiting = page_heap.spans.check_free(|span| span.state() == State::Free);
+        ensure(waiting == Some(unused), "every record is a span or waits in its pool", at)?;
         ensure(pages == page_heap.pages.used(), "every page in use is in a span", at)?;
         ensure(pages == page_heap.arenas.owned(), "only pages in use have an owner", at)?;
         ensure(pages == page_heap.in_use.0, "pages in use are counted", at)?;
         ensure(bytes == self.live().0, "live bytes are counted", at)?;
-        ensure(self.map.length() == page_heap.committed(), "all pages are found", at)?;
         for index in 0..SpanClass::COUNT as u8 {
             let class = SpanClass::from_index(index);
-            let belongs = |span: &'static Span| span.state() == State::Central && span.class() == class;
-            match self.central(class).check(belongs) {
-                Ok(listed) => central -= listed,
-                Err(span) => ensure(false, "a listed span is in the list for its state", span.base())?,
+            let belongs = |span: *const Span| {
+                let record = page_heap.spans.record_at(span);
+                record.is_some_and(|span| span.state() == State::Central && span.class() == class)
+            };
+            match self.central(class).check(central, belongs) {
+                Some(listed) => central -= listed,
+                None => ensure(false, "a class's lists are of its spans, with and without free slots", at)?,
             }
         }
         ensure(central == 0, "every span that is in no cache is in one list", at)
     }
 
-    /// The bytes that a span counts for: a cached one with all its slots.
-    fn check_span(&self, span: &'static Span) -> Result<usize, Broken> {
-        let free = span.slots() as usize - span.allocated().count();
-        ensure(free == span.free_slots(), "free slots are counted", span.base())?;
-        ensure(free == 0 || span.state() != State::Large, "a large span is allocated", span.base())?;
-        let fits = span.slots() as usize * span.slot_bytes().0 <= span.pages().0 * PAGE.0;
-        ensure(fits, "slots end before their span", span.base())?;
-        ensure(span.marked().all(|object| object.is_allocated()), "only objects are marked", span.base())?;
-        let counted = if span.state() == State::Cached { span.slots() as usize } else { span.slots() as usize - free };
-        Ok(counted * span.slot_bytes().0)
+    /// [`check`](Heap::check), and that the spans that are in caches are in these.
+    pub(crate) fn check_with(&self, caches: &[&Cache]) -> Result<(), Broken> {
+        self.check()?;
+        let cached = self.spans().filter(|span| span.state() == State::Cached).count();
+        let mut found = 0;
+        for span in caches.iter().flat_map(|cache| cache.check()) {
+            let (span, at) = span?;
+            ensure(self.page_heap.lock().spans.record_at(span).is_some(), "a cached span has a record", at)?;
+            found += 1;
+        }
+        ensure(found == cached, "every cached span is in one cache", self.reserved().start)
     }
+}
+
+impl PageHeap {
+    /// That the tables are as long as the memory that they describe, and where [`Heap::find`] thinks they are.
+    fn check(&self, heap: &Heap) -> Result<(), Broken> {
+        let at = self.arenas.range().start;
+        ensure(self.arenas.check(&heap.map), "owners are looked up where they are", at)?;
+        ensure(self.pages.check_table() && self.spans.check_table(), "tables are within their memory", at)?;
+        ensure(heap.map.length() == self.committed(), "all pages are found", at)?;
+        ensure(heap.map.length().0.is_multiple_of(CHUNK.0), "memory comes in whole chunks", at)?;
+        ensure(self.pages.check_lowest(), "chunks below the lowest with a free page are full", at)
+    }
+
+    /// That a sound span's pages are in use, and its own.
+    fn check_pages(&self, heap: &Heap, span: &'static Span) -> Result<(), Broken> {
+        let end = self.arenas.range().start.plus(heap.map.length());
+        let inside = self.arenas.range().start <= span.base() && span.base() < end;
+        let room = Pages(end.0.saturating_sub(span.base().0) / PAGE.0);
+        ensure(inside && span.pages() <= room, "a span lies in the heap's memory", span.base())?;
+        let first = self.arenas.page_number(span.base());
+        for page in first..first + span.pages().0 {
+            let at = self.arenas.page(page);
+            ensure(self.pages.is_used(page), "a span's pages are in use", at)?;
+            ensure(self.arenas.owner(page) == core::ptr::from_ref(span), "a page is its span's alone", at)?;
+        }
+        Ok(())
+    }
+}
+
+impl Span {
+    /// What a span can say of itself.
+    fn check(&'static self) -> Result<(), Broken> {
+        let at = address_of(self);
+        ensure((self.raw_class() as usize) < SpanClass::COUNT, "a span has a class", at)?;
+        let (class, pages) = (self.class(), self.pages());
+        ensure(
+            class.is_large() == (self.state() == State::Large),
+            "a span of one large object is in no list or cache",
+            at,
+        )?;
+        let as_large = class.is_large() && pages.0 > 0 && self.slot_bytes() == pages.bytes();
+        let as_small = !class.is_large() && pages == class.pages() && self.slot_bytes().0 == class.slot_bytes();
+        ensure(as_large || as_small, "a span is cut as its class says", at)?;
+        let mapped = !class.is_large() && class.slot_bytes() <= LARGEST_PRECISE;
+        ensure(class.kind() != Kind::Precise || mapped, "precise slots are small", at)?;
+        let slots = class.slots();
+        ensure(
+            self.slots() as usize == slots && self.reciprocal() == class.reciprocal(),
+            "a span has its class's slots",
+            at,
+        )?;
+        ensure(self.is_sure() || class.kind() == Kind::Precise, "only precise spans have unsure references", at)?;
+        ensure(self.base().is_aligned(PAGE.0), "a span begins with a page", at)?;
+
+        let (window, start) = (self.window.load(Relaxed), self.window_start.load(Relaxed));
+        if self.state() == State::Cached {
+            let inside = start.is_multiple_of(64) && (start as usize) < slots;
+            ensure(inside && window & self.beyond(start as usize / 64) == 0, "a window shows slots", at)?;
+        } else {
+            ensure(window == 0 && start == NOWHERE, "only cached spans have a window", at)?;
+        }
+        for (word, bits) in self.words().iter().enumerate() {
+            let beyond = self.beyond(word);
+            ensure(bits.allocated.load(Relaxed) & beyond == beyond, "there is nothing free beyond the last slot", at)?;
+            ensure(bits.marked.load(Relaxed) == 0, "marks are gone after a collection", at)?;
+        }
+        ensure(self.state() != State::Large || self.free_slots() == 0, "a large span is allocated", at)
+    }
+
+    /// The slots that count as allocated: of a cached one all.
+    fn counted_slots(&self) -> usize {
+        self.slots() as usize - if self.state() == State::Cached { 0 } else { self.free_slots() }
+    }
+}
+
+impl Cache {
+    /// The spans in this cache, each with its class's place.
+    fn check(&self) -> impl Iterator<Item = Result<(&'static Span, Address), Broken>> {
+        self.spans().map(|(index, span)| {
+            let at = address_of(span);
+            let belongs = span.state() == State::Cached && span.raw_class() as usize == index;
+            ensure(belongs, "a cached span is in its class's place", at).map(|()| (span, at))
+        })
+    }
+}
+
+fn address_of(span: &Span) -> Address {
+    Address((&raw const *span).addr())
 }

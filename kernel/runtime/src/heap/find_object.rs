@@ -50,6 +50,10 @@ impl SpanMap {
         unsafe { owner.load(Ordering::Acquire).as_ref() }
     }
 
+    pub(super) fn is_in_memory(&self, word: usize) -> bool {
+        word.wrapping_sub(self.start.load(Ordering::Relaxed)) < self.length.load(Ordering::Acquire)
+    }
+
     /// Before the first page: where pages begin, and where the table of their owners does.
     pub(super) fn set_up(&self, start: Address, owners: Address) {
         self.start.store(start.0, Ordering::Relaxed);
@@ -61,7 +65,19 @@ impl SpanMap {
         self.length.store(length.0, Ordering::Release);
     }
 
+    pub(super) fn describes(&self, start: Address, owners: Address) -> bool {
+        self.start.load(Ordering::Relaxed) == start.0 && self.owners.load(Ordering::Relaxed).addr() == owners.0
+    }
+
     pub(super) fn length(&self) -> Bytes {
         Bytes(self.length.load(Ordering::Relaxed))
+    }
+}
+
+#[cfg(test)]
+impl SpanMap {
+    /// For corruption.rs.
+    pub(super) fn places(&self) -> [*const usize; 3] {
+        [self.start.as_ptr(), self.length.as_ptr(), self.owners.as_ptr().cast()]
     }
 }

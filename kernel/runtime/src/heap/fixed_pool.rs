@@ -66,11 +66,30 @@ impl<T: Sync + 'static> FixedPool<T> {
         ((&raw const *record).addr() - self.slots.entry(0).0) / size_of::<Slot<T>>()
     }
 
-    /// How many records are waiting for reuse. O(n).
-    pub(crate) fn given_back(&self) -> usize {
-        let at = |index: u32| Some(index).filter(|&index| index != NONE);
-        let next = |&index: &u32| at(self.slots.entries()[index as usize].next_free.load(Relaxed));
-        core::iter::successors(at(self.free), next).count()
+    /// How many records are waiting for reuse, if each of them `is_free` and they are in one list. O(n).
+    pub(crate) fn check_free(&self, is_free: impl Fn(&T) -> bool) -> Option<usize> {
+        let (mut at, mut count) = (self.free, 0);
+        while at != NONE {
+            let slot = self.slots.entries().get(at as usize)?;
+            // As many as there are records, and no end: a ring.
+            if count == self.slots.entries().len() || !is_free(&slot.record) {
+                return None;
+            }
+            count += 1;
+            at = slot.next_free.load(Relaxed);
+        }
+        Some(count)
+    }
+
+    pub(crate) fn check_table(&self) -> bool {
+        self.slots.check()
+    }
+
+    /// The record that is at this address, which may be any.
+    pub(crate) fn record_at(&self, address: *const T) -> Option<&'static T> {
+        let offset = address.addr().checked_sub(self.slots.entry(0).0)?;
+        let slot = self.slots.entries().get(offset / size_of::<Slot<T>>())?;
+        core::ptr::eq(&slot.record, address).then(|| for_ever(&slot.record))
     }
 
     /// Every record made until now, taken or given back.
@@ -85,6 +104,15 @@ fn for_ever<T>(record: &T) -> &'static T {
     // SAFETY: called with records of a pool's table only, which keeps its entries in place and its memory committed
     // for ever; this file never borrows them mutably.
     unsafe { &*core::ptr::from_ref(record) }
+}
+
+#[cfg(test)]
+impl<T: Sync + 'static> FixedPool<T> {
+    /// For corruption.rs: the first unused record's number, how many records there are, the one after `record`.
+    pub(super) fn places(&self, record: &T) -> (*const u32, *const usize, *const u32) {
+        let next = self.slots.entries()[self.index_of(record)].next_free.as_ptr();
+        (&raw const self.free, self.slots.length_place(), next)
+    }
 }
 
 #[cfg(test)]
@@ -107,7 +135,8 @@ mod tests {
         }
         pool.give_back(taken[7]);
         pool.give_back(taken[late]);
-        assert_eq!(pool.given_back(), 2);
+        let given_back = |number: &AtomicUsize| [7, late].contains(&number.load(Relaxed));
+        assert_eq!((pool.check_free(given_back), pool.check_free(|_| false)), (Some(2), None));
         for expected in [late, 7] {
             let again = pool.take(platform, || unreachable!("two were given back")).expect("one was given back");
             assert_eq!((again.load(Relaxed), pool.index_of(again)), (expected, expected));

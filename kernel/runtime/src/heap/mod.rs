@@ -40,6 +40,7 @@ mod arena;
 mod cache;
 mod central;
 mod check;
+mod clobber;
 mod find_object;
 mod fixed_pool;
 mod large;
@@ -56,19 +57,22 @@ mod table;
 mod window;
 
 #[cfg(test)]
+mod corruption;
+#[cfg(test)]
 pub(crate) mod pretend;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use cache::{Cache, zero};
+pub(crate) use clobber::clobber;
 pub(crate) use fixed_pool::FixedPool;
 pub(crate) use span::{Object, Span};
 pub(crate) use span_class::{Kind, SpanClass};
 
-use crate::addr::{Bytes, Pages};
+use crate::addr::{Bytes, Pages, Range};
 use crate::platform::{OutOfFrames, Platform};
 use central::Central;
-use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use find_object::SpanMap;
 use page_heap::PageHeap;
 use span::State;
@@ -93,6 +97,7 @@ pub(crate) struct Heap {
     map: SpanMap,
     live: AtomicUsize,
     trigger: AtomicUsize,
+    clobbers: AtomicBool,
     platform: Once<&'static dyn Platform>,
     page_heap: Mutex<PageHeap>,
     centrals: [Central; SpanClass::COUNT],
@@ -106,6 +111,7 @@ impl Heap {
             map: SpanMap::new(),
             live: AtomicUsize::new(0),
             trigger: AtomicUsize::new(usize::MAX),
+            clobbers: AtomicBool::new(false),
             platform: Once::new(),
             page_heap: Mutex::new(PageHeap::new()),
             centrals: [const { Central::new() }; SpanClass::COUNT],
@@ -133,6 +139,11 @@ impl Heap {
         self.map.find(word)
     }
 
+    /// Whether the word is an address in the heap's memory, of an object or not.
+    pub(crate) fn is_in_memory(&self, word: usize) -> bool {
+        self.map.is_in_memory(word)
+    }
+
     /// What has been allocated and not yet found dead, Go's `heapLive`. The free slots of a cached span count as
     /// allocated.
     pub(crate) fn live(&self) -> Bytes {
@@ -146,6 +157,11 @@ impl Heap {
 
     pub(crate) fn set_trigger(&self, trigger: Bytes) {
         self.trigger.store(trigger.0, Relaxed);
+    }
+
+    /// The addresses that the heap's memory is in, now and as it grows.
+    pub(crate) fn reserved(&self) -> Range {
+        self.page_heap.lock().arenas.range()
     }
 
     /// The memory that the heap has from the platform for objects.

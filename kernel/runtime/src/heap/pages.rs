@@ -86,6 +86,14 @@ impl PageAllocator {
         self.next_used(page, page + 1).is_some()
     }
 
+    pub(crate) fn check_table(&self) -> bool {
+        self.chunks.check()
+    }
+
+    pub(crate) fn check_lowest(&self) -> bool {
+        self.chunks.entries().get(..self.lowest).is_some_and(|below| below.iter().all(PageBits::is_full))
+    }
+
     fn next_free(&self, from: usize) -> Option<usize> {
         let mut within = from % CHUNK_PAGES;
         for (index, chunk) in self.chunks.entries().iter().enumerate().skip(from / CHUNK_PAGES) {
@@ -120,6 +128,14 @@ impl PageAllocator {
             change(&mut self.chunks.entries_mut()[index], at % CHUNK_PAGES, stop - at);
             at = stop;
         }
+    }
+}
+
+#[cfg(test)]
+impl PageAllocator {
+    /// For corruption.rs: the first chunk's bits, the lowest chunk, how many there are.
+    pub(super) fn places(&mut self) -> (*const u64, *const usize, *const usize) {
+        (self.chunks.entries().as_ptr().cast(), &raw const self.lowest, self.chunks.length_place())
     }
 }
 

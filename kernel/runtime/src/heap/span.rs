@@ -16,7 +16,7 @@
 use super::size_class::MOST_SLOTS;
 use super::span_class::{Kind, SpanClass};
 use crate::addr::{Address, Bytes, Pages};
-use core::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 /// Where a span is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -53,6 +53,8 @@ pub(crate) struct Span {
     pub(super) next: AtomicPtr<Span>,
     class: AtomicU8,
     state: AtomicU8,
+    /// Precise: every type allocated here is [`SURE`](crate::Trace::SURE).
+    is_sure: AtomicBool,
     pub(super) bits: [Bits; MOST_SLOTS / 64],
 }
 
@@ -72,6 +74,7 @@ impl Span {
             next: AtomicPtr::new(core::ptr::null_mut()),
             class: AtomicU8::new(0),
             state: AtomicU8::new(State::Free as u8),
+            is_sure: AtomicBool::new(true),
             bits: [const { Bits { allocated: AtomicU64::new(u64::MAX), marked: AtomicU64::new(0) } }; MOST_SLOTS / 64],
         }
     }
@@ -86,6 +89,7 @@ impl Span {
         self.slot_bytes.store(slot_bytes, Relaxed);
         self.reciprocal.store(class.reciprocal(), Relaxed);
         self.class.store(class.index(), Relaxed);
+        self.is_sure.store(true, Relaxed);
         for (word, bits) in self.words().iter().enumerate() {
             bits.allocated.store(if class.is_large() { u64::MAX } else { self.beyond(word) }, Relaxed);
             bits.marked.store(0, Relaxed);
@@ -103,6 +107,28 @@ impl Span {
             2 => State::Central,
             _ => State::Large,
         }
+    }
+
+    /// Whether every word that a mask names is null or a live reference.
+    pub(crate) fn is_sure(&self) -> bool {
+        self.is_sure.load(Relaxed)
+    }
+
+    #[inline(always)]
+    pub(super) fn set_unsure(&self) {
+        self.is_sure.store(false, Relaxed);
+    }
+
+    pub(super) fn raw_state(&self) -> u8 {
+        self.state.load(Relaxed)
+    }
+
+    pub(super) fn raw_class(&self) -> u8 {
+        self.class.load(Relaxed)
+    }
+
+    pub(super) fn reciprocal(&self) -> u32 {
+        self.reciprocal.load(Relaxed)
     }
 
     pub(crate) fn class(&self) -> SpanClass {
@@ -218,6 +244,23 @@ impl Object {
     #[inline(always)]
     pub(crate) fn pointer_mask(self) -> u64 {
         self.span.pointer_mask(self.slot)
+    }
+}
+
+#[cfg(test)]
+impl Span {
+    /// For corruption.rs.
+    pub(super) fn fields(&self) -> super::corruption::Fields {
+        super::corruption::Fields {
+            base: self.base.as_ptr(),
+            pages: self.pages.as_ptr(),
+            slots: self.slots.as_ptr(),
+            slot_bytes: self.slot_bytes.as_ptr(),
+            reciprocal: self.reciprocal.as_ptr(),
+            class: self.class.as_ptr(),
+            state: self.state.as_ptr(),
+            is_sure: self.is_sure.as_ptr().cast(),
+        }
     }
 }
 

@@ -33,6 +33,9 @@ impl Heap {
             if state == State::Free {
                 continue;
             }
+            if self.clobbers() {
+                span.clobber_unmarked();
+            }
             let slots = span.sweep();
             let bytes = span.slot_bytes().0;
             swept.live_objects += slots.live;

@@ -66,6 +66,16 @@ impl<T: 'static> Table<T> {
         self.range.start.plus(Bytes(index * size_of::<T>()))
     }
 
+    /// Whether the entries are in committed memory, and that in the range.
+    pub(crate) fn check(&self) -> bool {
+        let Range { start, end } = self.range;
+        let committed = self.committed.0.wrapping_sub(start.0);
+        start <= end
+            && committed <= self.range.bytes().0
+            && committed.is_multiple_of(STEP.0)
+            && self.length <= committed / size_of::<T>()
+    }
+
     pub(crate) fn entries(&self) -> &[T] {
         if self.length == 0 {
             return &[];
@@ -82,6 +92,14 @@ impl<T: 'static> Table<T> {
         unsafe {
             core::slice::from_raw_parts_mut(core::ptr::with_exposed_provenance_mut(self.range.start.0), self.length)
         }
+    }
+}
+
+#[cfg(test)]
+impl<T> Table<T> {
+    /// For corruption.rs.
+    pub(super) fn length_place(&self) -> *const usize {
+        &raw const self.length
     }
 }
 

@@ -297,7 +297,7 @@ fn any_trace_of_allocations_and_collections_agrees_with_a_list_of_objects() {
             None => heap.allocate_large(Bytes(bytes), 8, kind, false).expect("memory").addr().get(),
             Some(class) => {
                 let how = |cache: &mut Cache, class: SpanClass| match class.kind() {
-                    Kind::Precise => cache.allocate_precise(class, mask),
+                    Kind::Precise => cache.allocate_precise(class, mask, true),
                     Kind::Ambiguous => cache.allocate_zeroed(class),
                     Kind::Noscan => cache.allocate(class),
                 };

@@ -10,7 +10,7 @@ use super::span::Span;
 use core::sync::atomic::Ordering::Relaxed;
 
 /// The start of no window.
-const NOWHERE: u32 = MOST_SLOTS as u32;
+pub(super) const NOWHERE: u32 = MOST_SLOTS as u32;
 
 impl Span {
     /// Takes the next free slot, or `None` if all are allocated. For the CPU that caches the span.

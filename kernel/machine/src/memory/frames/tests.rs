@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::{boxed::Box, panic, string::String, vec, vec::Vec};
 
 /// Frames over RAM of these pages, all added.
-fn frames_over(runs: &[(u64, u64)]) -> Frames<'static> {
+pub(super) fn frames_over(runs: &[(u64, u64)]) -> Frames<'static> {
     let raw =
         |&(first, end): &(u64, u64)| RawRegion { start: first * FRAME_4K, end: end * FRAME_4K, kind: Kind::Usable };
     let map = MemoryMap::new(runs.iter().map(raw)).expect("a sane map");

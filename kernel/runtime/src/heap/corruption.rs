@@ -1,0 +1,162 @@
+//! The heap walker against more than 100 kinds of corruption: each is done to a heap in use, seen by the walker (or not: [`UNSEEN`]), and
+//! undone.
+//!
+//! Unsafe here: writing over the heap's own fields.
+#![allow(unsafe_code)]
+
+mod ways;
+
+pub(super) use ways::Fields;
+use ways::{Write, of_heap, of_span, read, store, write};
+
+use super::pretend::{Pretend, Random};
+use super::span::State;
+use super::*;
+use crate::addr::PAGE;
+use std::collections::BTreeSet;
+use std::string::String;
+
+/// What the walker cannot see, and why: nothing else in the heap says the same thing.
+const UNSEEN: [(&str, &str); 9] = [
+    ("cached: a slot taken or given back", "how many of a cached span's slots are free is counted nowhere"),
+    ("cached: a slot given back in the window", "as above"),
+    ("cached: next leads to itself", "links of spans that are in no list mean nothing"),
+    ("cached: next leads nowhere", "as above"),
+    ("large: next leads to itself", "as above"),
+    ("large: next leads nowhere", "as above"),
+    ("heap: the trigger", "any trigger is right; the pacer sets another after every collection"),
+    ("large: a third kind's class", "what is in an object is known to its type alone"),
+    ("precise: another mask", "as above"),
+];
+
+/// A heap with spans in all states, and one of each role to be corrupted.
+struct Lab {
+    heap: &'static Heap,
+    cache: Cache,
+    cached: &'static Span,
+    partial: &'static Span,
+    full: &'static Span,
+    large: &'static Span,
+    precise: &'static Span,
+    precise_base: usize,
+    unused: &'static Span,
+}
+
+impl Lab {
+    fn new(random: &mut Random) -> Lab {
+        let heap: &Heap = Box::leak(Box::new(Heap::new()));
+        heap.init(Pretend::new()).expect("there is room for an arena");
+        let mut cache = Cache::new();
+        let allocate = |cache: &mut Cache, class: SpanClass| loop {
+            let object = match class.kind() {
+                Kind::Precise => cache.allocate_precise(class, 1, true),
+                _ => cache.allocate(class),
+            };
+            match object {
+                Some(object) => return object.addr().get(),
+                None => cache.refill(heap, class, false).expect("memory"),
+            }
+        };
+        let class = |bytes, kind| SpanClass::for_request(bytes, 8, kind).expect("small");
+        // Two full spans, two with a hole or more, one of them cached: of a class whose last slot is not the last bit of a word.
+        let plain = class(48, Kind::Ambiguous);
+        let mut objects: Vec<_> = (0..4 * plain.slots()).map(|_| allocate(&mut cache, plain)).collect();
+        let kept = plain.slots();
+        let mut holes: Vec<_> = objects.drain(2 * plain.slots()..).collect();
+        random.shuffle(&mut holes);
+        objects.extend(&holes[..kept]);
+        let other: Vec<_> = [24, 1024, 5000]
+            .iter()
+            .flat_map(|&bytes| {
+                let class = class(bytes, Kind::Noscan);
+                (0..random.below(60) + 30).map(|_| allocate(&mut cache, class)).collect::<Vec<_>>()
+            })
+            .collect();
+        let precise: Vec<_> = (0..400).map(|_| allocate(&mut cache, class(32, Kind::Precise))).collect();
+        let large: Vec<_> =
+            (0..3).map(|_| heap.allocate_large(Bytes(40_000), 8, Kind::Noscan, false).expect("memory")).collect();
+        cache.flush(heap);
+        for &object in objects.iter().chain(&other).chain(&precise) {
+            assert!(heap.find(object).is_some_and(Object::mark_stopped));
+        }
+        // One large object dies: a record and pages are unused then.
+        for object in &large[..2] {
+            assert!(heap.find(object.addr().get()).is_some_and(Object::mark_stopped));
+        }
+        heap.sweep_all();
+        let unused = heap.page_heap.lock().spans.all().find(|span| span.state() == State::Free).expect("one died");
+        let span_of = |object: usize| heap.find(object).expect("it is alive").span;
+        let full = span_of(objects[0]);
+        assert_eq!(full.free_slots(), 0);
+        for _ in 0..3 {
+            allocate(&mut cache, plain);
+        }
+        let cached = heap.spans().find(|span| span.state() == State::Cached).expect("allocated from");
+        let partial = span_of(
+            holes
+                .iter()
+                .copied()
+                .take(kept)
+                .find(|&object| !core::ptr::eq(span_of(object), cached))
+                .expect("two spans have holes"),
+        );
+        let large = span_of(large[0].addr().get());
+        Lab {
+            heap,
+            cache,
+            cached,
+            partial,
+            full,
+            large,
+            precise: span_of(precise[0]),
+            precise_base: precise[0],
+            unused,
+        }
+    }
+
+    fn check(&self) -> Result<(), check::Broken> {
+        self.heap.check_with(&[&self.cache])
+    }
+}
+
+#[test]
+fn more_than_a_hundred_kinds_of_corruption_are_found_and_the_rest_is_known() {
+    let (mut kinds, mut unseen, mut seen) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+    for _ in 0..5 {
+        let mut random = Random::new();
+        let mut lab = Lab::new(&mut random);
+        lab.check().expect("a sound heap");
+        let mut ways = Vec::new();
+        for (role, span) in [("cached", lab.cached), ("partial", lab.partial), ("full", lab.full), ("large", lab.large)]
+        {
+            ways.extend(
+                of_span(span, &lab, &mut random).into_iter().map(|(way, writes)| (format!("{role}: {way}"), writes)),
+            );
+        }
+        ways.extend(of_heap(&mut lab, &mut random).into_iter().map(|(way, writes)| (format!("heap: {way}"), writes)));
+        let masks = core::ptr::with_exposed_provenance::<u64>(lab.precise.base().0 + PAGE.0 - PAGE.0 / 64);
+        assert_eq!(lab.precise.pointer_mask(0), 1, "{:#x} is the first slot", lab.precise_base);
+        ways.push(("precise: another mask".into(), vec![write(masks, |mask| mask ^ 2)]));
+        for (name, writes) in ways {
+            let before: Vec<_> = writes.iter().map(|write| read(write.at, write.bytes)).collect();
+            let changes = writes.iter().zip(&before).any(|(write, &before)| read_back(write) != before);
+            assert!(changes, "{name}: nothing is corrupted");
+            writes.iter().for_each(|write| store(write.at, write.bytes, write.value));
+            let found = lab.check().is_err();
+            writes.iter().zip(before).rev().for_each(|(write, before)| store(write.at, write.bytes, before));
+            assert_eq!(lab.check(), Ok(()), "{name}: undone");
+            _ = if found { seen.insert(name.clone()) } else { unseen.insert(name.clone()) };
+            kinds.insert(name);
+        }
+    }
+    let known: BTreeSet<String> = UNSEEN.iter().map(|(name, _)| String::from(*name)).collect();
+    assert_eq!(unseen, known, "what the walker does not see");
+    assert!(unseen.is_disjoint(&seen), "a kind is found always or never");
+    println!("{} kinds of corruption, {} of them found", kinds.len(), seen.len());
+    assert!(seen.len() > 100);
+}
+
+/// The value as far as the place can hold it.
+fn read_back(write: &Write) -> u64 {
+    write.value & u64::MAX >> (64 - 8 * write.bytes)
+}
