@@ -1,4 +1,4 @@
-//! The bootable kernel: the machine, the runtime, and the program that the command line names.
+//! The bootable kernel: the machine, the runtime, and the program that the command line names, or the tour.
 
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
@@ -11,7 +11,11 @@ mod kernel {
     entry_point!(boot, config = &machine::BOOT_CONFIG);
 
     fn boot(info: &'static mut BootInfo) -> ! {
-        machine::start(info, runtime::program::run)
+        machine::start(info, run)
+    }
+
+    fn run(line: &'static str) -> u8 {
+        runtime::program::run(if line.is_empty() { "tour" } else { line })
     }
 }
 

@@ -10,7 +10,7 @@ use spin::Once;
 
 use crate::memory::{self, Handover};
 use crate::platform::{self, MACHINE};
-use crate::{apic, backtrace, console, control, exit, fw_cfg, gdt, idt, report, tsc, unwind};
+use crate::{apic, backtrace, console, control, exit, framebuffer, fw_cfg, gdt, idt, report, tsc, unwind};
 
 /// What the boot loader is to do, for `entry_point!`.
 pub const BOOT_CONFIG: BootloaderConfig = memory::LOADER_CONFIG;
@@ -42,11 +42,17 @@ fn go_on(found: Handover) -> ! {
     backtrace::load_names(); // our functions' names, if the host gave them
     unwind::start();         // a panic finds its way back
     let command_line = fw_cfg::command_line();
+    if command_line.is_none() {
+        // Nobody gave us anything, so nobody may be reading the wire either.
+        found.framebuffer.map(framebuffer::open);
+    }
     platform::hand_over();   // page faults are the runtime's from here on
     let system_stack = found.stack;
     FOUND.call_once(|| found);
     // SAFETY: called once, interrupts off, on a stack that the runtime may now have as its own.
-    unsafe { runtime::start(&MACHINE, Start { command_line, system_stack, main: main_thread }) }
+    unsafe {
+        runtime::start(&MACHINE, Start { command_line: command_line.unwrap_or_default(), system_stack, address_plan: memory::address_plan(), main: main_thread })
+    }
 }
 
 /// The first thread: the kernel is up and idle, so now its figures mean something.

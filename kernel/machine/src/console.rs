@@ -1,4 +1,4 @@
-//! The console: COM1, one wire for the program's words and for ours.
+//! The console: COM1, one wire for the program's words and for ours; a machine without a host has it on its screen too.
 //!
 //! What the kernel reports goes between the bytes shift-out and shift-in; all else is the program's, byte for byte. The
 //! reader on the other end takes the two apart again.
@@ -13,6 +13,8 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use runtime::platform::Stream;
 use uart_16550::{Config, Uart16550};
 use x86_64::instructions::interrupts::without_interrupts;
+
+use crate::framebuffer;
 
 const COM1: u16 = 0x3f8;
 const SHIFT_OUT: u8 = 0x0e;
@@ -33,7 +35,7 @@ static PRESENT: AtomicBool = AtomicBool::new(false);
 #[unsafe(link_section = ".bss.runtime")]
 static BUSY: AtomicBool = AtomicBool::new(false);
 
-/// Sets the line up. Without a UART everything written later is dropped.
+/// Sets the line up. Without a UART only a screen shows what is written later.
 pub(crate) fn open() {
     PRESENT.store(wire().is_some_and(|mut wire| wire.0.init(Config::default()).is_ok()), Ordering::Relaxed);
 }
@@ -70,6 +72,7 @@ struct Wire(Uart16550<uart_16550::backend::PioBackend>);
 
 impl Wire {
     fn send(&mut self, mut bytes: &[u8]) {
+        framebuffer::write(bytes);
         let mut patience = LONG_PATIENCE;
         while !bytes.is_empty() && PRESENT.load(Ordering::Relaxed) {
             match self.0.send_bytes(bytes) {
@@ -94,9 +97,6 @@ fn wire() -> Option<Wire> {
 }
 
 fn with_wire(use_it: impl FnMut(&mut Wire)) {
-    if !PRESENT.load(Ordering::Relaxed) {
-        return;
-    }
     without_interrupts(|| {
         let ours = (0..PATIENCE).any(|_| {
             core::hint::spin_loop();

@@ -68,13 +68,14 @@ mod device {
     #[unsafe(link_section = ".bss.runtime")]
     static TRANSFER: Mutex<Transfer> = Mutex::new(Transfer { bytes: [0; PIECE], control: [0; 16] });
 
-    /// The settings and the program to run. Empty without a device, and, with a warning, when it is not text or over 64 KiB.
-    pub fn command_line() -> &'static str {
-        let Some(bytes) = read(COMMAND_LINE_FILE, LONGEST_COMMAND_LINE) else { return "" };
-        str::from_utf8(bytes).unwrap_or_else(|error| {
+    /// The settings and the program to run. `None` if no host gives them, or, with a warning, too many; empty, with a warning, when
+    /// they are not text.
+    pub fn command_line() -> Option<&'static str> {
+        let bytes = read(COMMAND_LINE_FILE, LONGEST_COMMAND_LINE)?;
+        Some(str::from_utf8(bytes).unwrap_or_else(|error| {
             report!("warning: the command line is no UTF-8 after {} bytes and is ignored", error.valid_up_to());
             ""
-        })
+        }))
     }
 
     /// A file's contents, in memory of its own that stays. `None` if there is no such file, or no device; with a warning if it is

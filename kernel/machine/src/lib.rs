@@ -9,6 +9,7 @@
 #![cfg_attr(not(test), no_std)]
 #![cfg_attr(target_os = "none", feature(alloc_error_handler, panic_can_unwind))]
 
+pub mod framebuffer;
 pub mod fw_cfg;
 pub mod memory;
 pub mod symbols;

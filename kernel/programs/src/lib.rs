@@ -3,6 +3,7 @@
 //! One file each. A program registers itself with `#[program("usage", "what it shows")]`: a new one needs its file and its `mod`
 //! line here, nothing else. A binary that wants them says `use programs as _;`, else the linker leaves them all out.
 //!
+//! - [`tour`]: each mechanism in turn, with figures; what runs when nothing else is asked for
 //! - [`binary_trees`]: the Benchmarks Game's program, allocation and collection and nothing else
 //! - [`spinner`]: a thread that never gives up the processor loses it, and does not stand in the collector's way
 //! - [`deep_recursion`]: a stack grows under a thread, and no frame moves
@@ -17,3 +18,4 @@ pub mod churn;
 pub mod deep_recursion;
 pub mod panics;
 pub mod spinner;
+pub mod tour;

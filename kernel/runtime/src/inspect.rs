@@ -4,13 +4,15 @@
 
 #![allow(unsafe_code)]
 
-use crate::addr::Bytes;
+use crate::addr::{Address, Bytes};
 use crate::cpu::SafepointsHeld;
 use crate::gc::HEAP;
 use crate::heap::Object;
 use crate::platform::platform;
 use crate::stack::GROWTHS;
 use core::sync::atomic::Ordering;
+
+pub use crate::start::address_plan;
 
 /// Whether the address lies in an object that is allocated. An address is a number here and keeps nothing alive.
 pub fn is_allocated(address: usize) -> bool {
@@ -48,4 +50,21 @@ pub fn stack_growths() -> (usize, usize) {
 pub fn in_section(on_system_stack: bool, f: impl FnOnce()) {
     let held = SafepointsHeld::enter();
     if on_system_stack { held.on_system_stack(f) } else { f() }
+}
+
+/// A thread's stack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StackFigures {
+    pub top: Address,
+    /// The most it may grow to.
+    pub limit: Bytes,
+    /// How much of it is memory now.
+    pub committed: Bytes,
+}
+
+/// The calling thread's stack.
+pub fn current_stack() -> StackFigures {
+    let held = SafepointsHeld::enter();
+    let stack = held.cpu().current().expect("a thread asks").stack();
+    StackFigures { top: stack.top(), limit: stack.limit(), committed: stack.committed() }
 }

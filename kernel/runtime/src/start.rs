@@ -16,6 +16,8 @@ pub struct Start {
     pub command_line: &'static str,
     /// The stack that the caller runs on becomes the CPU's own.
     pub system_stack: Range,
+    /// The parts of the address space by name, in order of address.
+    pub address_plan: &'static [(&'static str, Range)],
     /// The main thread's function. It gets what follows the settings; its result is the kernel's status.
     pub main: fn(&'static str) -> u8,
 }
@@ -23,6 +25,12 @@ pub struct Start {
 struct Main {
     function: fn(&'static str) -> u8,
     line: &'static str,
+    address_plan: &'static [(&'static str, Range)],
+}
+
+/// The parts of the address space by name, in order of address.
+pub fn address_plan() -> &'static [(&'static str, Range)] {
+    MAIN.get().map_or(&[], |main| main.address_plan)
 }
 
 #[unsafe(link_section = ".data.runtime")]
@@ -46,7 +54,7 @@ pub unsafe fn start(platform: &'static dyn Platform, start: Start) -> ! {
     // 4. Stacks and threads.
     stack::set_up();
     sched::set_preemption(settings.preempts);
-    MAIN.call_once(|| Main { function: start.main, line: rest });
+    MAIN.call_once(|| Main { function: start.main, line: rest, address_plan: start.address_plan });
     // 5. Thread 1. The first allocation is its.
     // SAFETY: the caller's promise; nothing has been allocated.
     unsafe { sched::start_main(enter_main) }

@@ -43,7 +43,7 @@ pub use frames::PhysicalAddress;
 pub use plan::reserve;
 #[cfg(target_os = "none")]
 pub use {
-    bare::{cpu_stack, map_device, physical_address},
+    bare::{address_plan, cpu_stack, map_device, physical_address},
     commit::{MOST_IN_FAULT, commit, decommit, free_memory, refill_reserve},
     image::{static_roots, text},
     kernel_heap::KernelHeap,
@@ -68,10 +68,22 @@ mod bare {
     use super::commit::{commit, with_frames};
     use super::frames::{FRAME_4K, Frame4K, PhysicalAddress};
     use super::paging::{self, Access};
-    use super::plan;
+    use super::{image, plan};
     use runtime::addr::{Address, Bytes, Range};
+    use spin::Once;
 
     const PAGE: Bytes = Bytes(FRAME_4K as usize);
+
+    /// [`plan`]'s parts by name, in order of address; of the image's, what the image takes.
+    pub fn address_plan() -> &'static [(&'static str, Range)] {
+        #[unsafe(link_section = ".bss.runtime")]
+        static PARTS: Once<[(&str, Range); 7]> = Once::new();
+        PARTS.call_once(|| {
+            let [heap, tables, stacks, cpu_stacks, devices] = plan::zones().map(|zone| (zone.name, zone.range));
+            let (first, last) = (("direct map", plan::DIRECT_MAP), ("image", image::image()));
+            [first, heap, tables, stacks, cpu_stacks, devices, last]
+        })
+    }
 
     /// Maps device registers, uncached. Never unmapped.
     ///
