@@ -16,6 +16,17 @@ use crate::machine::{Firmware, Machine};
 use crate::qemu::Guest;
 use crate::symbols;
 
+/// `./x image`: the disk as a file of the user's; says how it gets onto a stick.
+pub(crate) fn write(firmware: Firmware, out: &Path) -> Result<u8, String> {
+    let disk = Image::of(compile::bare_metal("kernel")?).disk(firmware)?;
+    fs::copy(&disk, out).map_err(|error| format!("{}: {error}", out.display()))?;
+    println!(
+        "{}: to put it on a USB stick, all of which it replaces: sudo dd if={0} of=/dev/STICK bs=1M",
+        out.display()
+    );
+    Ok(0)
+}
+
 /// A bare-metal ELF file and what is made from it.
 pub(crate) struct Image {
     elf: PathBuf,
@@ -30,7 +41,12 @@ impl Image {
 
     /// Starts `machine` on this image; the kernel finds `files` in fw_cfg, and its symbols.
     pub(crate) fn boot(&self, machine: &Machine, files: &[(&str, &str)]) -> Result<Guest, String> {
-        Guest::start(machine, &self.disk(machine.firmware)?, self.symbols()?, files)
+        self.boot_with(machine, files, &[])
+    }
+
+    /// The same with more of QEMU's options.
+    pub(crate) fn boot_with(&self, machine: &Machine, files: &[(&str, &str)], more: &[&str]) -> Result<Guest, String> {
+        Guest::start(machine, &self.disk(machine.firmware)?, self.symbols()?, files, more)
     }
 
     /// The disk to boot from; refused if the kernel's types hide a reference from the collector.

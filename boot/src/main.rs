@@ -2,8 +2,8 @@
 //!
 //! 1. `compile` has Cargo build a bare-metal ELF file; `image` makes a disk and a table of `symbols` from it.
 //! 2. `qemu` starts a `machine` on that disk and watches it; `console` tells its two streams apart; `monitor` asks it for its
-//!    registers when it hangs.
-//! 3. `run`, `test`, `fuzz`, `miri` and `doctor` are the commands. Ends with the program's status, 1 if something went wrong on the way, 2 if
+//!    registers when it hangs, and for its picture, which `screen` reads.
+//! 3. `run`, `debug`, `image`, `test`, `fuzz`, `miri` and `doctor` are the commands. Ends with the program's status, 1 if something went wrong on the way, 2 if
 //!    it was asked for the wrong way, 124 if it took too long.
 
 mod compile;
@@ -17,6 +17,7 @@ mod miri;
 mod monitor;
 mod qemu;
 mod run;
+mod screen;
 mod symbols;
 mod test;
 
@@ -29,6 +30,14 @@ use clap::Parser;
 enum Command {
     /// Boot a program in QEMU; end with its status (0, 1; 2 for a fatal runtime error; 124 for a timeout)
     Run(run::Options),
+    /// Write the image of a USB stick, from which a machine of metal runs the tour on its screen
+    Image {
+        /// How that machine starts
+        #[arg(long, value_enum)]
+        firmware: machine::Firmware,
+        /// The file to write
+        out: std::path::PathBuf,
+    },
     /// Run the host's tests and the machine's; with FILTER only those whose names contain it
     Test {
         /// Part of a test's name
@@ -57,6 +66,7 @@ fn main() -> ExitCode {
     };
     let ended = match command {
         Command::Run(options) => run::run(options),
+        Command::Image { firmware, out } => image::write(firmware, &out),
         Command::Test { filter } => test::run(filter.as_deref().unwrap_or_default()),
         Command::Fuzz(options) => fuzz::run(options),
         Command::Miri { filter } => miri::run(filter),

@@ -28,6 +28,14 @@ impl Monitor {
         Ok(lines.filter(|line| !line.is_empty() && !unused(line)).collect::<Vec<_>>().join("\n"))
     }
 
+    /// What the screen shows, as a PPM picture.
+    pub(crate) fn screen(&mut self) -> io::Result<Vec<u8>> {
+        let picture = tempfile::NamedTempFile::new()?;
+        let arguments = json!({"filename": picture.path()});
+        self.ask(&json!({"execute": "screendump", "arguments": arguments}))?;
+        std::fs::read(picture.path())
+    }
+
     /// The answer to a request; the greeting and events, which come unasked, are skipped.
     fn ask(&mut self, request: &Value) -> io::Result<Value> {
         self.0.get_mut().write_all(request.to_string().as_bytes())?;

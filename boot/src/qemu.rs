@@ -41,29 +41,45 @@ pub(crate) struct Guest {
 
 impl Guest {
     /// Starts `machine` on `disk`, which it does not write to. The kernel finds `files`, and its `symbols`, in fw_cfg under
-    /// `opt/org.tricolor/`.
+    /// `opt/org.tricolor/`. QEMU gets `more` options.
     pub(crate) fn start(
         machine: &Machine,
         disk: &Path,
         symbols: Vec<u8>,
         files: &[(&str, &str)],
+        more: &[&str],
     ) -> Result<Guest, String> {
-        let no_folder = |error: io::Error| format!("no folder for QEMU's files: {error}");
         let folder = tempfile::tempdir().map_err(no_folder)?;
-        let log = tempfile::tempfile().map_err(no_folder)?;
-        let socket = folder.path().join("monitor");
         let mut qemu = Command::new("qemu-system-x86_64");
-        qemu.args(machine.options()?);
-        qemu.args(["-vga", "std", "-display", "none", "-no-reboot", "-serial", "stdio"])
+        qemu.args(machine.options()?)
             .args(["-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"])
             .args(["-drive", &format!("format=raw,snapshot=on,file={}", escaped(disk))])
-            .args(["-qmp", &format!("unix:{},server=on,wait=off", escaped(&socket))]);
+            .args(more);
         let files = files.iter().map(|(name, text)| (*name, text.as_bytes()));
         for (name, bytes) in files.chain([("symbols", &*symbols)]) {
             let path = folder.path().join(name);
             fs::write(&path, bytes).map_err(no_folder)?;
             qemu.args(["-fw_cfg", &format!("name=opt/org.tricolor/{name},file={}", escaped(&path))]);
         }
+        Guest::launch(qemu, symbols)
+    }
+
+    /// Starts `machine` from a USB stick with this image, as if it were made of metal: it does not look like a virtual one, so
+    /// the kernel asks it for no files, and nothing but its switch ends it.
+    pub(crate) fn start_from_stick(machine: &Machine, disk: &Path) -> Result<Guest, String> {
+        let mut qemu = Command::new("qemu-system-x86_64");
+        qemu.args(machine.options()?)
+            .args(["-cpu", "max,-hypervisor", "-device", "qemu-xhci", "-device", "usb-storage,drive=stick,bootindex=0"])
+            .args(["-drive", &format!("if=none,id=stick,format=raw,snapshot=on,file={}", escaped(disk))]);
+        Guest::launch(qemu, Vec::new())
+    }
+
+    fn launch(mut qemu: Command, symbols: Vec<u8>) -> Result<Guest, String> {
+        let folder = tempfile::tempdir().map_err(no_folder)?;
+        let log = tempfile::tempfile().map_err(no_folder)?;
+        let socket = folder.path().join("monitor");
+        qemu.args(["-vga", "std", "-display", "none", "-no-reboot", "-serial", "stdio"])
+            .args(["-qmp", &format!("unix:{},server=on,wait=off", escaped(&socket))]);
         qemu.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log.try_clone().map_err(no_folder)?);
         end_with_parent(&mut qemu);
         let mut qemu = qemu.spawn().map_err(|error| format!("qemu-system-x86_64 does not start: {error}"))?;
@@ -75,6 +91,21 @@ impl Guest {
             thread::sleep(Duration::from_millis(2));
         }
         Ok(guest)
+    }
+
+    /// Waits until the console has said these words; what the screen shows then. Without them, how the machine ended.
+    pub(crate) fn screen_at(&mut self, words: &str, patience: Patience) -> Result<Vec<u8>, Ending> {
+        let started = Instant::now();
+        while !self.console.text().contains(words) {
+            let pause = Patience { in_all: Some(Duration::from_millis(100)), silence: None };
+            match self.watch(pause, |_, _| {}) {
+                Ending::TimedOut { .. } if patience.in_all.is_none_or(|limit| started.elapsed() < limit) => {}
+                Ending::TimedOut { .. } => return Err(self.timed_out("no such words", patience.in_all)),
+                ending => return Err(ending),
+            }
+        }
+        let picture = self.monitor.as_mut().and_then(|monitor| monitor.screen().ok());
+        picture.ok_or(Ending::Died("QEMU gives no picture of the screen".into()))
     }
 
     /// Hands all output on until the machine ends or patience runs out.
@@ -144,6 +175,10 @@ impl Drop for Guest {
         let _ = self.qemu.kill();
         let _ = self.qemu.wait();
     }
+}
+
+fn no_folder(error: io::Error) -> String {
+    format!("no folder for QEMU's files: {error}")
 }
 
 fn read_in_background(mut stdout: impl Read + Send + 'static) -> Receiver<Vec<u8>> {

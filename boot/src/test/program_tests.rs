@@ -7,7 +7,8 @@ use super::{Boot, Verdict, gctrace, machine, prefix};
 use crate::console::Stream;
 use crate::image::Image;
 use crate::machine::Firmware;
-use crate::qemu::{Ending, Patience};
+use crate::qemu::{Ending, Guest, Patience};
+use crate::screen::Screen;
 
 const PATIENCE: Patience = Patience { in_all: Some(Duration::from_secs(300)), silence: None };
 
@@ -46,8 +47,24 @@ const CASES: &[Case] = &[
         fault: |output| not_once(&output.report, "nosuch").or_else(|| differs(&output.program, &binary_trees(6))) },
     Case { name: "a_malformed_setting_is_one_warning", machines: USUAL, command_line: "GOGC=abc binary-trees 6", status: 0,
         fault: |output| not_once(&output.report, "GOGC").or_else(|| differs(&output.program, &binary_trees(6))) },
+    Case { name: "the_tour_runs_when_no_program_is_named", machines: SIZES, command_line: "", status: 0, fault: |output| odd_tour(&output.program) },
     Case { name: "an_unknown_program_is_named", machines: USUAL, command_line: "nosuchprogram", status: 2, fault: |output| unsaid(output, "nosuchprogram") },
 ];
+
+/// From a stick the tour runs, and a person in front of the machine reads all that the wire says.
+fn judge_screen(image: &Image, firmware: Firmware) -> Verdict {
+    let mut guest = Guest::start_from_stick(&machine(firmware, "512M"), &image.disk(firmware)?)?;
+    let fault = match guest.screen_at("may be switched off\n", PATIENCE) {
+        Err(ending) => return Err(guest.account(&ending)),
+        Ok(picture) => Screen::read(&picture).map(|screen| screen.differs(&guest.console.text())),
+    };
+    let said = guest.console.text();
+    match fault {
+        None => Err("QEMU's picture is none".into()),
+        Some(Some(fault)) => Err(format!("{fault}\nthe wire says\n{said}")),
+        Some(None) => odd_tour(&said).map_or(Ok(()), Err),
+    }
+}
 
 /// One boot for each case and machine whose name is wanted.
 pub(crate) fn plan(image: &Arc<Image>, wanted: &dyn Fn(&str) -> bool) -> Vec<Boot> {
@@ -60,7 +77,12 @@ pub(crate) fn plan(image: &Arc<Image>, wanted: &dyn Fn(&str) -> bool) -> Vec<Boo
         let tests = vec![name.clone()];
         Boot { tests, run: Box::new(move |report| report(&name, judge(&image, case, firmware, mem))) }
     });
-    boots.collect()
+    let screens = [BIOS, Firmware::Uefi].map(|firmware| {
+        let (name, image) = (format!("{}::screen::a_stick_shows_the_tour", prefix(firmware)), image.clone());
+        let tests = vec![name.clone()];
+        Boot { tests, run: Box::new(move |report| report(&name, judge_screen(&image, firmware))) }
+    });
+    boots.chain(screens.into_iter().filter(|boot| wanted(&boot.tests[0]))).collect()
 }
 
 fn judge(image: &Image, case: &Case, firmware: Firmware, mem: &str) -> Verdict {
@@ -94,6 +116,13 @@ fn binary_trees(depth: u32) -> String {
 
 fn differs(printed: &str, expected: &str) -> Option<String> {
     (printed != expected).then(|| format!("printed\n{printed}instead of\n{expected}"))
+}
+
+/// The tour checks its own figures; here, that it came to its end, in time to be watched and on a screen of its own.
+fn odd_tour(said: &str) -> Option<String> {
+    let chapters = said.lines().filter(|line| line.contains(". ") && line.contains("kernel/")).count();
+    let ends = said.contains("learns: stack overflow") && !said.contains("do not show");
+    (!ends || chapters < 5 || said.lines().count() > 60).then(|| format!("{chapters} chapters of the tour in\n{said}"))
 }
 
 fn unsaid(output: &Output, words: &str) -> Option<String> {
