@@ -4,6 +4,7 @@ use std::fs;
 use std::process::Command;
 
 use crate::compile;
+use crate::debug;
 use crate::machine;
 
 const COMPONENTS: [&str; 5] = ["rust-src", "llvm-tools", "clippy", "rustfmt", "rust-std-x86_64-unknown-none"];
@@ -25,6 +26,10 @@ pub(crate) fn run() -> u8 {
             None if *name == "components" => println!("MISSING  {name:<11}{}; fix: {fix}", missing_parts.join(" ")),
             None => println!("MISSING  {name:<11}fix: {fix}"),
         }
+    }
+    match debug::version() {
+        Some(version) => println!("ok       {:<11}{version}", "gdb"),
+        None => println!("ok       {:<11}none with Python: only ./x debug needs it, and installs it", "gdb"),
     }
     match machine::kvm_refusal() {
         None => println!("ok       kvm        usable"),

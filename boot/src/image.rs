@@ -41,12 +41,22 @@ impl Image {
 
     /// Starts `machine` on this image; the kernel finds `files` in fw_cfg, and its symbols.
     pub(crate) fn boot(&self, machine: &Machine, files: &[(&str, &str)]) -> Result<Guest, String> {
-        self.boot_with(machine, files, &[])
+        self.boot_with(machine, files, |_| {})
     }
 
-    /// The same with more of QEMU's options.
-    pub(crate) fn boot_with(&self, machine: &Machine, files: &[(&str, &str)], more: &[&str]) -> Result<Guest, String> {
+    /// The same with more options of QEMU's.
+    pub(crate) fn boot_with(
+        &self,
+        machine: &Machine,
+        files: &[(&str, &str)],
+        more: impl FnOnce(&mut Command),
+    ) -> Result<Guest, String> {
         Guest::start(machine, &self.disk(machine.firmware)?, self.symbols()?, files, more)
+    }
+
+    /// The file with symbols and debug information.
+    pub(crate) fn elf(&self) -> &Path {
+        &self.elf
     }
 
     /// The disk to boot from; refused if the kernel's types hide a reference from the collector.

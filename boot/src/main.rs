@@ -8,6 +8,7 @@
 
 mod compile;
 mod console;
+mod debug;
 mod doctor;
 mod fuzz;
 mod hidden;
@@ -30,6 +31,8 @@ use clap::Parser;
 enum Command {
     /// Boot a program in QEMU; end with its status (0, 1; 2 for a fatal runtime error; 124 for a timeout)
     Run(run::Options),
+    /// Start gdb on a machine that stands at the kernel's entry
+    Debug(debug::Options),
     /// Write the image of a USB stick, from which a machine of metal runs the tour on its screen
     Image {
         /// How that machine starts
@@ -66,6 +69,7 @@ fn main() -> ExitCode {
     };
     let ended = match command {
         Command::Run(options) => run::run(options),
+        Command::Debug(options) => debug::run(options),
         Command::Image { firmware, out } => image::write(firmware, &out),
         Command::Test { filter } => test::run(filter.as_deref().unwrap_or_default()),
         Command::Fuzz(options) => fuzz::run(options),

@@ -41,20 +41,20 @@ pub(crate) struct Guest {
 
 impl Guest {
     /// Starts `machine` on `disk`, which it does not write to. The kernel finds `files`, and its `symbols`, in fw_cfg under
-    /// `opt/org.tricolor/`. QEMU gets `more` options.
+    /// `opt/org.tricolor/`. `more` may add options.
     pub(crate) fn start(
         machine: &Machine,
         disk: &Path,
         symbols: Vec<u8>,
         files: &[(&str, &str)],
-        more: &[&str],
+        more: impl FnOnce(&mut Command),
     ) -> Result<Guest, String> {
         let folder = tempfile::tempdir().map_err(no_folder)?;
         let mut qemu = Command::new("qemu-system-x86_64");
         qemu.args(machine.options()?)
             .args(["-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"])
-            .args(["-drive", &format!("format=raw,snapshot=on,file={}", escaped(disk))])
-            .args(more);
+            .args(["-drive", &format!("format=raw,snapshot=on,file={}", escaped(disk))]);
+        more(&mut qemu);
         let files = files.iter().map(|(name, text)| (*name, text.as_bytes()));
         for (name, bytes) in files.chain([("symbols", &*symbols)]) {
             let path = folder.path().join(name);
@@ -93,15 +93,30 @@ impl Guest {
         Ok(guest)
     }
 
+    /// Hands on what comes within `time`; how the machine ended, if it did.
+    pub(crate) fn listen(&mut self, time: Duration, mut sink: impl FnMut(Stream, &[u8])) -> Option<Ending> {
+        let end = Instant::now() + time;
+        loop {
+            match self.output.recv_timeout(end.saturating_duration_since(Instant::now())) {
+                Ok(bytes) => self.console.feed(&bytes, &mut sink),
+                Err(RecvTimeoutError::Disconnected) => return Some(self.ended()),
+                Err(RecvTimeoutError::Timeout) => return None,
+            }
+            if Instant::now() >= end {
+                return None;
+            }
+        }
+    }
+
     /// Waits until the console has said these words; what the screen shows then. Without them, how the machine ended.
     pub(crate) fn screen_at(&mut self, words: &str, patience: Patience) -> Result<Vec<u8>, Ending> {
         let started = Instant::now();
         while !self.console.text().contains(words) {
-            let pause = Patience { in_all: Some(Duration::from_millis(100)), silence: None };
-            match self.watch(pause, |_, _| {}) {
-                Ending::TimedOut { .. } if patience.in_all.is_none_or(|limit| started.elapsed() < limit) => {}
-                Ending::TimedOut { .. } => return Err(self.timed_out("no such words", patience.in_all)),
-                ending => return Err(ending),
+            if let Some(ending) = self.listen(Duration::from_millis(50), |_, _| {}) {
+                return Err(ending);
+            }
+            if patience.in_all.is_some_and(|limit| started.elapsed() >= limit) {
+                return Err(self.timed_out("no such words", patience.in_all));
             }
         }
         let picture = self.monitor.as_mut().and_then(|monitor| monitor.screen().ok());

@@ -31,13 +31,6 @@ pub(crate) struct Options {
 
 /// Runs, and returns the status to end with.
 pub(crate) fn run(options: Options) -> Result<u8, String> {
-    let settings = match settings(|name| env::var(name).ok()) {
-        Ok(settings) => settings,
-        Err(message) => {
-            eprintln!("x: {message}");
-            return Ok(2);
-        }
-    };
     let image = Image::of(compile::bare_metal("kernel")?);
     if options.list {
         for line in image.lines("program_list")? {
@@ -46,22 +39,36 @@ pub(crate) fn run(options: Options) -> Result<u8, String> {
         }
         return Ok(0);
     }
-    let command_line = [settings, options.program.into_iter().collect(), options.arguments].concat().join(" ");
+    let Some(command_line) = command_line(options.program, options.arguments) else { return Ok(2) };
     let mut guest = image.boot(&options.machine, &[("cmdline", &command_line)])?;
     let patience = Patience { in_all: options.timeout.map(Duration::from_secs), silence: None };
-    let ending = guest.watch(patience, |stream, bytes| {
-        // Nobody may be reading any more; the program's status is still wanted.
-        let _ = match stream {
-            Stream::Firmware => Ok(()),
-            Stream::Program => std::io::stdout().write_all(bytes).and_then(|()| std::io::stdout().flush()),
-            Stream::Report => std::io::stderr().write_all(bytes),
-        };
-    });
+    let ending = guest.watch(patience, print);
     match ending {
         Ending::Status(status) => return Ok(status),
         Ending::TimedOut { .. } | Ending::Died(_) => eprint!("x: {}", guest.account(&ending)),
     }
     Ok(if matches!(ending, Ending::Died(_)) { 1 } else { 124 })
+}
+
+/// The settings, the program and its arguments as the kernel gets them. `None`, and a message, if one cannot be passed on.
+pub(crate) fn command_line(program: Option<String>, arguments: Vec<String>) -> Option<String> {
+    match settings(|name| env::var(name).ok()) {
+        Ok(settings) => Some([settings, program.into_iter().collect(), arguments].concat().join(" ")),
+        Err(message) => {
+            eprintln!("x: {message}");
+            None
+        }
+    }
+}
+
+/// The program's words to our output, the runtime's to our error output.
+pub(crate) fn print(stream: Stream, bytes: &[u8]) {
+    // Nobody may be reading any more; the program's status is still wanted.
+    let _ = match stream {
+        Stream::Firmware => Ok(()),
+        Stream::Program => std::io::stdout().write_all(bytes).and_then(|()| std::io::stdout().flush()),
+        Stream::Report => std::io::stderr().write_all(bytes),
+    };
 }
 
 /// The settings that are set, as words of the kernel's command line, which is split at white space.

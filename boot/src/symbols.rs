@@ -9,7 +9,7 @@
 use object::{Object, ObjectSymbol, SymbolKind};
 
 /// Where the kernel runs; its ELF file is linked at 0.
-const IMAGE_BASE: u64 = 0xffff_ffff_8000_0000;
+pub(crate) const IMAGE_BASE: u64 = 0xffff_ffff_8000_0000;
 
 /// The table of an ELF file that is linked at address 0.
 pub(crate) fn table(elf: &[u8]) -> Result<Vec<u8>, String> {

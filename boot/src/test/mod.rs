@@ -2,12 +2,14 @@
 //!
 //! 1. `host_tests` has Cargo run the unit tests of the crates that need no machine.
 //! 2. `kernel_tests` and `program_tests` plan boots: a boot answers one test or many.
+//!    `gdb_tests` looks into one with gdb.
 //! 3. Boots run in the background, a few at a time; a trial of libtest-mimic waits for its own test's verdict, so that
 //!    names come in order however the boots overtake one another.
 //!
 //! A boot that ends without a verdict for a test is that test's failure; a run without any test is one, too.
 
 mod gctrace;
+mod gdb_tests;
 mod kernel_tests;
 mod program_tests;
 
@@ -47,17 +49,19 @@ pub(crate) fn run(filter: &str) -> Result<u8, String> {
     let wanted = |name: &str| name.contains(filter);
     let mut boots = kernel_tests::plan(&tests, &wanted)?;
     boots.extend(program_tests::plan(&kernel, &wanted));
-    if host_count == 0 && boots.is_empty() {
+    let (debugged, without_gdb) = gdb_tests::plan(&kernel, &wanted);
+    boots.extend(debugged);
+    if host_count == 0 && boots.is_empty() && without_gdb.is_empty() {
         return Err(format!("no test matches \"{filter}\""));
     }
     let mut passed = true;
-    if !boots.is_empty() {
+    if !boots.is_empty() || !without_gdb.is_empty() {
         for firmware in [Firmware::Bios, Firmware::Uefi] {
             kernel.disk(firmware)?;
             tests.disk(firmware)?;
         }
         let arguments = Arguments { test_threads: Some(1), ..Arguments::default() };
-        passed = !libtest_mimic::run(&arguments, start(boots)).has_failed();
+        passed = !libtest_mimic::run(&arguments, start(boots).into_iter().chain(without_gdb).collect()).has_failed();
     }
     if !host_passed {
         return Err("tests on the host failed, see above".into());
