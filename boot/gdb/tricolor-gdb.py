@@ -129,7 +129,10 @@ class InfoGoroutines(gdb.Command):
         super().__init__("info goroutines", gdb.COMMAND_STACK, gdb.COMPLETE_NONE)
 
     def invoke(self, _argument, _from_tty):
-        for thread in Thread.all():
+        threads = Thread.all()
+        if not threads:
+            print("no goroutines yet: the runtime has not started")
+        for thread in threads:
             running = "*" if thread.state == "Running" else " "
             name, _, reason = thread.state.partition(", ")
             state = Thread.STATES.get(name, name)

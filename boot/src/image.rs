@@ -19,6 +19,7 @@ use crate::symbols;
 /// `./x image`: the disk as a file of the user's; says how it gets onto a stick.
 pub(crate) fn write(firmware: Firmware, out: &Path) -> Result<u8, String> {
     let disk = Image::of(compile::bare_metal("kernel")?).disk(firmware)?;
+    let out = &Path::new(&std::env::var_os("X_STARTED_IN").unwrap_or_default()).join(out);
     fs::copy(&disk, out).map_err(|error| format!("{}: {error}", out.display()))?;
     println!(
         "{}: to put it on a USB stick, all of which it replaces: sudo dd if={0} of=/dev/STICK bs=1M",

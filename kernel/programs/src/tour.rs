@@ -20,24 +20,26 @@ struct Chapter {
 
 #[rustfmt::skip]
 const CHAPTERS: &[Chapter] = &[
-    Chapter { title: "one plan for all addresses", source: "kernel/machine/src/memory/plan.rs", show: addresses },
-    Chapter { title: "a stack grows where it is", source: "kernel/runtime/src/stack/mod.rs", show: growing_stack },
-    Chapter { title: "a thread in loop {} is stopped", source: "kernel/runtime/src/sched/tick.rs", show: stopped_loop },
-    Chapter { title: "garbage disappears", source: "kernel/runtime/src/gc/mod.rs", show: garbage },
-    Chapter { title: "an overflow is survived", source: "kernel/runtime/src/sched/end.rs", show: overflow },
+    Chapter { title: "One plan for all addresses", source: "kernel/machine/src/memory/plan.rs", show: addresses },
+    Chapter { title: "A stack grows where it is", source: "kernel/runtime/src/stack/mod.rs", show: growing_stack },
+    Chapter { title: "A thread in loop {} is stopped", source: "kernel/runtime/src/sched/tick.rs", show: stopped_loop },
+    Chapter { title: "Garbage disappears", source: "kernel/runtime/src/gc/mod.rs", show: garbage },
+    Chapter { title: "An overflow is survived", source: "kernel/runtime/src/sched/end.rs", show: overflow },
 ];
 
 #[program("tour", "shows what the runtime does, with figures; runs when no program is named")]
 fn tour(arguments: &Arguments) -> u8 {
     let Some([]) = arguments.numbers([]) else { return MISUSED };
+    let start = now();
     println!("Go's runtime in Rust, without an operating system. What it does, in figures read from this machine:");
     for (number, chapter) in (1..).zip(CHAPTERS) {
         println!("\n{number}. {:<52} {}", chapter.title, chapter.source);
         if !(chapter.show)() {
-            println!("   These figures do not show that {}.", chapter.title);
+            println!("   These figures do not show it.");
             return 1;
         }
     }
+    println!("\nThat took {} ms. `./x run --list` names what else can be run.", (now() - start) / 1_000_000);
     0
 }
 
