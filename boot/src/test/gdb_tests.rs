@@ -98,7 +98,7 @@ fn judge(image: &Image) -> Verdict {
         let mut rest = part(name).unwrap_or_default();
         for words in *words {
             let Some(at) = rest.find(words) else {
-                return Err(format!("\"{words}\" is missing from {name} in gdb's\n{answer}").into());
+                return Err(format!("\"{words}\" is missing from {name} in gdb's\n{answer}"));
             };
             rest = &rest[at + words.len() - 1..];
         }

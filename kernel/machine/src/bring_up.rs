@@ -42,9 +42,8 @@ fn go_on(found: Handover) -> ! {
     backtrace::load_names(); // our functions' names, if the host gave them
     unwind::start();         // a panic finds its way back
     let command_line = fw_cfg::command_line();
-    if command_line.is_none() {
-        // Nobody gave us anything, so nobody may be reading the wire either.
-        found.framebuffer.map(framebuffer::open);
+    if let (None, Some(screen)) = (command_line, found.framebuffer) {
+        framebuffer::open(screen); // nobody gave us anything, so nobody may be reading the wire either
     }
     platform::hand_over();   // page faults are the runtime's from here on
     let system_stack = found.stack;

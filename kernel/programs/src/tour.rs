@@ -207,7 +207,7 @@ fn recurse(depth: u64) -> u64 {
 fn size(bytes: usize) -> String {
     let (unit, name) = [(GIB * KIB, "TiB"), (GIB, "GiB"), (MIB, "MiB"), (KIB, "KiB")]
         .into_iter()
-        .find(|(unit, _)| bytes >= *unit && bytes % unit == 0)
+        .find(|(unit, _)| bytes >= *unit && bytes.is_multiple_of(*unit))
         .unwrap_or(if bytes >= 8 * KIB { (KIB, "KiB") } else { (1, "B") });
     alloc::format!("{} {name}", bytes / unit)
 }
