@@ -63,7 +63,8 @@ fn main() -> ExitCode {
         Err(help) if !help.use_stderr() => help.exit(),
         Err(error) => {
             let message = error.to_string();
-            eprintln!("x: {}", message.lines().next().unwrap_or_default().trim_start_matches("error: "));
+            let lines = message.trim_start_matches("error: ").lines().take_while(|line| !line.is_empty());
+            eprintln!("x: {}", lines.map(str::trim).collect::<Vec<_>>().join(" "));
             return ExitCode::from(2);
         }
     };
