@@ -17,17 +17,21 @@ use crate::machine::Firmware;
 const PATIENCE: Duration = Duration::from_secs(120);
 const NAME: &str = "bios::debug::gdb_shows_threads_spans_and_objects";
 
-/// In the tour's overflow main waits for it, a thread stands in its loop, and the one that will overflow runs. The
-/// lists of the chapter before fill some spans.
+/// While the tour's stack grows, main waits for that. In its overflow a thread stands in its loop, the one that will overflow runs
+/// (and main may be waiting yet or not, for the timer takes turns by then); the lists of the chapter before fill some spans.
 const COMMANDS: &[&str] = &[
     "echo @entry\\n",
     "bt 1",
+    "thbreak programs::tour::descend",
+    "continue",
+    "echo @two goroutines\\n",
+    "info goroutines",
+    "echo @waiting\\n",
+    "goroutine 1 bt",
     "thbreak programs::tour::recurse",
     "continue",
     "echo @goroutines\\n",
     "info goroutines",
-    "echo @waiting\\n",
-    "goroutine 1 bt",
     "echo @interrupted\\n",
     "goroutine 3 bt",
     "echo @running\\n",
@@ -49,15 +53,11 @@ const COMMANDS: &[&str] = &[
 const ANSWERS: &[(&str, &[&str])] = &[
     ("entry", &["kernel::kernel::boot"]),
     (
-        "goroutines",
-        &[
-            "  1 waiting  programs::tour::overflow (Join)\n",
-            "  3 runnable programs::tour::stopped_loop",
-            "\n* ",
-            " running  programs::tour::recurse",
-        ],
+        "two goroutines",
+        &["  1 waiting  programs::tour::growing_stack (Join)\n", "* 2 running  programs::tour::descend"],
     ),
-    ("waiting", &["Packet::wait", "programs::tour::overflow", "programs::tour::tour", "enter_main"]),
+    ("waiting", &["Packet::wait", "programs::tour::growing_stack", "programs::tour::tour", "enter_main"]),
+    ("goroutines", &["  3 runnable programs::tour::stopped_loop", "\n* ", " running  programs::tour::recurse"]),
     ("interrupted", &["programs::tour::stopped_loop", "thread_start"]),
     ("running", &["programs::tour::recurse", "programs::tour::overflow", "thread_start"]),
     ("spans", &["slot bytes", "ambiguous", "precise", "noscan"]),

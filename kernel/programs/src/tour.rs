@@ -184,8 +184,9 @@ fn drop_lists(lists: usize, length: u64) {
 /// A thread recurses without end; it alone ends.
 fn overflow() -> bool {
     const LIMIT: usize = 64 * KIB;
+    // Said first: the timer may take the processor from main as soon as the thread is there.
+    println!("   A thread recurses without end on a stack of {} at most. The runtime says:", size(LIMIT));
     let Ok(thread) = Builder::new().stack_limit(LIMIT).spawn(|| recurse(0)) else { return false };
-    println!("   Thread {} recurses without end on a stack of {} at most. The runtime says:", thread.id(), size(LIMIT));
     let end = thread.join();
     let next = go(|| 6 * 7).join();
     if let Err(failure) = end {
