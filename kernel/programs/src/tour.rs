@@ -24,6 +24,7 @@ const CHAPTERS: &[Chapter] = &[
     Chapter { title: "A stack grows where it is", source: "kernel/runtime/src/stack/mod.rs", show: growing_stack },
     Chapter { title: "A thread in loop {} is stopped", source: "kernel/runtime/src/sched/tick.rs", show: stopped_loop },
     Chapter { title: "Garbage disappears", source: "kernel/runtime/src/gc/mod.rs", show: garbage },
+    Chapter { title: "A panic is caught", source: "kernel/runtime/src/sched/panic.rs", show: caught_panic },
     Chapter { title: "An overflow is survived", source: "kernel/runtime/src/sched/end.rs", show: overflow },
 ];
 
@@ -181,6 +182,36 @@ fn drop_lists(lists: usize, length: u64) {
     }
 }
 
+static DESTROYED: AtomicU64 = AtomicU64::new(0);
+
+struct Counted;
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        DESTROYED.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Ten calls deep a slice is read past its end.
+fn caught_panic() -> bool {
+    const CALLS: u64 = 10;
+    let start = now();
+    let caught = catch_unwind(|| read_past_the_end(CALLS));
+    let (us, destroyed) = ((now() - start) / 1000, DESTROYED.load(Ordering::Relaxed));
+    let Err(Failure::Panicked(panic)) = caught else { return false };
+    println!("   \"{panic}\"");
+    println!("   at {}, caught {CALLS} calls further up after {us} us;", panic.place());
+    println!("   on the way {destroyed} destructors ran.");
+    destroyed == CALLS
+}
+
+#[inline(never)]
+fn read_past_the_end(calls: u64) -> u64 {
+    let _counted = Counted;
+    let numbers = black_box(&[1, 2, 3][..]);
+    if calls > 1 { read_past_the_end(calls - 1) + 1 } else { numbers[black_box(3)] }
+}
+
 /// A thread recurses without end; it alone ends.
 fn overflow() -> bool {
     const LIMIT: usize = 64 * KIB;
@@ -189,7 +220,7 @@ fn overflow() -> bool {
     let Ok(thread) = Builder::new().stack_limit(LIMIT).spawn(|| recurse(0)) else { return false };
     let end = thread.join();
     let next = go(|| 6 * 7).join();
-    if let Err(failure) = end {
+    if let Err(failure) = &end {
         println!("   Whoever joins it learns: {failure}. Main goes on; the next thread returns {next:?}.");
     }
     end == Err(Failure::StackOverflow) && next == Ok(42)
