@@ -24,6 +24,7 @@ pub(crate) enum Slot {
     Nmi,
     MachineCheck,
     PageFault,
+    /// Large: a test's hook may collect on it.
     Debug,
     /// All maskable interrupts. Large: the collector marks on it.
     Interrupt,
@@ -37,7 +38,7 @@ const STACK_SIZES: [Bytes; 7] = [
     Bytes(16 * KIB),
     Bytes(16 * KIB),
     Bytes(32 * KIB),
-    Bytes(16 * KIB),
+    Bytes(64 * KIB),
     Bytes(64 * KIB),
     Bytes(16 * KIB),
 ];

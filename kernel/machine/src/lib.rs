@@ -39,6 +39,8 @@ mod panic;
 #[cfg(target_os = "none")]
 mod platform;
 #[cfg(target_os = "none")]
+pub mod step;
+#[cfg(target_os = "none")]
 pub mod testing;
 #[cfg(target_os = "none")]
 mod trap;

@@ -9,7 +9,7 @@ use runtime::upcall;
 use x86_64::registers::control::{Cr2, Cr3};
 
 use crate::memory::plan;
-use crate::{apic, backtrace, exit, expect, gdt, platform, report, testing};
+use crate::{apic, backtrace, exit, expect, gdt, platform, report, step, testing};
 
 /// Vector numbers: the CPU's (SDM Vol. 3 §6.3.1), then ours.
 pub(crate) mod vector {
@@ -44,6 +44,7 @@ pub(crate) extern "C" fn trap(registers: &mut Registers) {
             report!("non-maskable interrupt");
             print(registers, None);
         }
+        vector::DEBUG if step::stepped(registers) => {}
         0..32 => unexpected_exception(registers, None),
         vector::TIMER => {
             apic::end_of_interrupt();

@@ -3,11 +3,13 @@
 //! The timer and the page fault are called in an interrupt handler on a stack of its own with interrupts off, take no lock that the
 //! interrupted code may hold, and allocate nothing. What they leave in the registers is where the interrupt returns to.
 //!
-//! Unsafe here: two contracts.
+//! Unsafe here: the contracts.
 #![allow(unsafe_code)]
 
 use crate::platform::{Fault, Registers, Verdict};
 use crate::sched;
+#[cfg(feature = "switch-off")]
+use crate::{cpu::SafepointsHeld, gc};
 use core::fmt;
 use core::panic::Location;
 
@@ -32,4 +34,31 @@ pub unsafe fn page_fault(fault: Fault, registers: &mut Registers) -> Verdict {
 /// thread's stack, before there are threads) the platform is to report it and to end everything.
 pub fn panic(message: fmt::Arguments<'_>, place: Option<&Location<'_>>, can_unwind: bool) {
     sched::panic(message, place, can_unwind);
+}
+
+/// For tests: a trap, of whatever kind, has stopped the running thread, and `f` looks at the world as the timer's interrupt would have found
+/// it there. `None` inside a no-safepoint section, where there is no safepoint.
+///
+/// # Safety
+/// As [`timer`].
+#[cfg(feature = "switch-off")]
+pub unsafe fn at_stop<R>(registers: &Registers, f: impl FnOnce(StoppedWorld<'_>) -> R) -> Option<R> {
+    sched::at_stop(registers, |held| f(StoppedWorld(held)))
+}
+
+/// The world, stopped at an instruction outside every no-safepoint section.
+#[cfg(feature = "switch-off")]
+pub struct StoppedWorld<'a>(&'a SafepointsHeld);
+
+#[cfg(feature = "switch-off")]
+impl StoppedWorld<'_> {
+    /// [`crate::collect`], here and now.
+    pub fn collect(&self) {
+        gc::collect_stopped(self.0, gc::Reason::Forced);
+    }
+
+    /// Overwrites what [`collect`](StoppedWorld::collect) would free, and frees nothing. Returns how many objects that is.
+    pub fn clobber_unreachable(&self) -> usize {
+        gc::clobber_unreachable(self.0)
+    }
 }

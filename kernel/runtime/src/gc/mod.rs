@@ -26,6 +26,8 @@ mod grey;
 mod handle;
 mod mark;
 mod pacer;
+#[cfg(feature = "switch-off")]
+mod preview;
 mod roots;
 pub mod trace;
 pub(crate) mod verify;
@@ -35,6 +37,8 @@ pub use handle::Gc;
 pub use trace::{Scan, Trace};
 
 pub(crate) use grey::GreyWork;
+#[cfg(feature = "switch-off")]
+pub(crate) use preview::clobber_unreachable;
 
 use crate::addr::Bytes;
 use crate::cpu::SafepointsHeld;
@@ -174,7 +178,7 @@ pub(crate) fn goal() -> Bytes {
 }
 
 /// One cycle. Not on a thread's stack, in a section: the world is stopped.
-fn collect_stopped(held: &SafepointsHeld, reason: Reason) {
+pub(crate) fn collect_stopped(held: &SafepointsHeld, reason: Reason) {
     let mut state = STATE.lock();
     let start_ns = platform().now();
     let heap_at_start = HEAP.live();

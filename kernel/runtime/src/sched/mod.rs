@@ -38,6 +38,8 @@ pub(crate) use records::for_each_thread;
 pub(crate) use run_queue::RunQueue;
 pub(crate) use sleep::Sleepers;
 pub(crate) use thread::{RootSlots, State, Thread, WaitReason};
+#[cfg(feature = "switch-off")]
+pub(crate) use tick::at_stop;
 pub use tick::{set_preemption, ticks};
 pub(crate) use tick::{tick_in_thread, timer};
 

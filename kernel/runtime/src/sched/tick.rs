@@ -72,14 +72,34 @@ pub(crate) fn timer(registers: &mut Registers) {
         return cpu.note();
     }
     let thread = current_in(&held);
-    cpu.set_in_section(true);
     cpu.take_note();
-    thread.saved_sp().set(registers.rsp);
-    cpu.interrupted.set(registers);
-    tick(&held);
-    cpu.interrupted.set(core::ptr::null());
+    stopped(&held, registers, || tick(&held));
     let resumes_in_section = is_to_be_preempted(&held) && preempt(&held, thread, registers);
     cpu.set_in_section(resumes_in_section);
+}
+
+/// Runs `f` in a section of the handler's, with the interrupted thread's registers where the collector looks.
+fn stopped<R>(held: &SafepointsHeld, registers: &Registers, f: impl FnOnce() -> R) -> R {
+    let cpu = held.cpu();
+    cpu.set_in_section(true);
+    current_in(held).saved_sp().set(registers.rsp);
+    cpu.interrupted.set(registers);
+    let result = f();
+    cpu.interrupted.set(core::ptr::null());
+    result
+}
+
+/// From any handler: runs `f` in the world as this interrupt has stopped it. `None` inside a section, where there is no safepoint.
+#[cfg(feature = "switch-off")]
+pub(crate) fn at_stop<R>(registers: &Registers, f: impl FnOnce(&SafepointsHeld) -> R) -> Option<R> {
+    // SAFETY: interrupts are off until the handler returns.
+    let held = unsafe { cpu::in_handler() };
+    if held.cpu().in_section() {
+        return None;
+    }
+    let result = stopped(&held, registers, || f(&held));
+    held.cpu().set_in_section(false);
+    Some(result)
 }
 
 /// Puts the interrupted thread at the queue's end and makes the interrupt return into the first. True if that one goes on inside a section.
