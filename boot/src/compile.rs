@@ -1,7 +1,7 @@
 //! Cargo and the toolchain: compiles the bare-metal binaries, finds the tools beside rustc.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::{env, fs};
 
 /// The workspace's root.
@@ -18,10 +18,27 @@ pub(crate) fn cargo() -> Command {
 
 /// Compiles a bare-metal binary of the workspace, optimised; returns its ELF file, with symbols and debug information.
 pub(crate) fn bare_metal(package: &str) -> Result<PathBuf, String> {
-    let elf = root().join("target/x86_64-unknown-none/release").join(package);
+    build(package, &root().join("target"), cargo())
+}
+
+/// [`bare_metal`] as it would be without `-disable-lsr`, in a target folder of its own.
+pub(crate) fn bare_metal_with_lsr(package: &str) -> Result<PathBuf, String> {
+    let mut question = cargo();
+    question.args(["-Zunstable-options", "config", "get", "target.x86_64-unknown-none.rustflags"]);
+    let answer = question.args(["--format", "json-value"]).stderr(Stdio::null()).output();
+    let answer = answer.map_err(|error| format!("cargo does not start: {error}"))?.stdout;
+    let flags: Vec<String> =
+        serde_json::from_slice(&answer).map_err(|error| format!("no rustflags in .cargo/config.toml: {error}"))?;
+    let flags: Vec<String> = flags.into_iter().filter(|flag| !flag.contains("disable-lsr")).collect();
     let mut cargo = cargo();
+    cargo.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"));
+    build(package, &root().join("target/lsr"), cargo)
+}
+
+fn build(package: &str, folder: &Path, mut cargo: Command) -> Result<PathBuf, String> {
+    let elf = folder.join("x86_64-unknown-none/release").join(package);
     cargo.args(["build", "-p", package, "--release", "--target", "x86_64-unknown-none", "-Zbuild-std=core,alloc"]);
-    cargo.arg("--target-dir").arg(root().join("target"));
+    cargo.arg("--target-dir").arg(folder);
     if elf.exists() {
         cargo.arg("--quiet"); // the first build takes long enough to be watched
     }

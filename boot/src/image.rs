@@ -1,8 +1,8 @@
 //! Disk images: the stripped kernel behind the boot loader's stages, and the kernel's own symbol table beside it.
 //!
-//! Under BIOS a byte of the image costs a microsecond of every boot, hence the stripping. Images live in target/images, with
-//! the time stamp of the ELF file that they are made from: another stamp, and they are made again. Each is written under
-//! another name first, since several of us may run.
+//! Under BIOS a byte of the image costs a microsecond of every boot, hence the stripping. Images live in images/ of the
+//! ELF file's target folder, with the time stamp of the ELF file: another stamp, and they are made again. Each is written
+//! under another name first, since several of us may run.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -108,7 +108,8 @@ impl Image {
 
     /// The file made from the ELF file: the one that is there if it is of this ELF file, else what `make` writes.
     fn made(&self, extension: &str, make: impl FnOnce(&Path) -> Result<(), String>) -> Result<PathBuf, String> {
-        let folder = compile::root().join("target/images");
+        let target = self.elf.ancestors().nth(3).expect("target/x86_64-unknown-none/release/NAME");
+        let folder = target.join("images");
         let path = folder.join(format!("{}.{extension}", self.name));
         let modified = |path: &Path| fs::metadata(path).and_then(|data| data.modified());
         let failed = |error: std::io::Error| format!("{}: {error}", path.display());

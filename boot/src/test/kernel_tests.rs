@@ -2,8 +2,9 @@
 //!
 //! The binary's section `test_names` has a line for each: its path, then `key=value` words. `status=2` makes that exit the
 //! pass (a boot of its own), `says=WORDS` (underscores for blanks) must be on its console then, `cmdline=A=B,C=D` are its
-//! settings, `mem=64M` its memory. Tests that need nothing of that run again while the collector is under stress ([`STRESS`]), but for those
-//! that break the collector (`off`) or for which it would take too long (`unstressed`). While they run the kernel reports `@start NAME`, `@ok NAME` or `@fail NAME: reason`.
+//! settings, `mem=64M` its memory. `build=lsr` is for the kernel compiled with loop strength reduction, and for no other. Tests that need
+//! nothing of that run again while the collector is under stress ([`STRESS`]), but for those that break the collector (`off`) or for which
+//! it would take too long (`unstressed`). While they run the kernel reports `@start NAME`, `@ok NAME` or `@fail NAME: reason`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,6 +17,8 @@ use crate::machine::{Firmware, Machine};
 use crate::qemu::{Ending, Patience};
 
 const MEMORY: &str = "256M";
+/// The build in which loops may lose what they read.
+pub(crate) const LSR: &str = "lsr";
 /// Silence is the only clock: a loaded host may slow a boot down tenfold, but not to this.
 const PATIENCE: Patience = Patience { in_all: None, silence: Some(Duration::from_secs(60)) };
 
@@ -34,15 +37,25 @@ struct Test {
     says: String,
     settings: String,
     mem: String,
+    build: String,
 }
 
-/// The boots for the tests whose names are wanted: under BIOS all, under UEFI those that need nothing special.
-pub(crate) fn plan(image: &Arc<Image>, wanted: &dyn Fn(&str) -> bool) -> Result<Vec<Boot>, String> {
+/// Whether there is a test for this build among those that are wanted.
+pub(crate) fn has(image: &Image, build: &str, wanted: &dyn Fn(&str) -> bool) -> Result<bool, String> {
+    let tests = tests(image)?;
+    Ok(tests.iter().any(|test| test.build == build && wanted(&shown(prefix(Firmware::Bios), &test.name))))
+}
+
+fn tests(image: &Image) -> Result<Vec<Test>, String> {
+    image.lines("test_names")?.iter().map(|line| Test::parse(line)).collect()
+}
+
+/// The boots of a build's image for its tests whose names are wanted: under BIOS all, under UEFI those that need nothing special.
+pub(crate) fn plan(image: &Arc<Image>, build: &str, wanted: &dyn Fn(&str) -> bool) -> Result<Vec<Boot>, String> {
     let mut together = BTreeMap::<(&str, Firmware, String, String), Vec<Test>>::new();
     let mut boots = Vec::new();
-    let lines = image.lines("test_names")?;
     for firmware in [Firmware::Bios, Firmware::Uefi] {
-        for test in lines.iter().map(|line| Test::parse(line)).collect::<Result<Vec<_>, _>>()? {
+        for test in tests(image)?.into_iter().filter(|test| test.build == build) {
             if !wanted(&shown(prefix(firmware), &test.name)) || firmware == Firmware::Uefi && !test.is_plain() {
                 continue;
             }
@@ -54,7 +67,7 @@ pub(crate) fn plan(image: &Arc<Image>, wanted: &dyn Fn(&str) -> bool) -> Result<
         }
     }
     for (prefix, settings, groups) in STRESS {
-        for test in lines.iter().map(|line| Test::parse(line)).collect::<Result<Vec<_>, _>>()? {
+        for test in tests(image)?.into_iter().filter(|test| test.build == build) {
             let takes_part = groups.iter().any(|group| test.name.starts_with(group));
             if test.is_plain() && !test.calm && takes_part && wanted(&shown(prefix, &test.name)) {
                 let group = (prefix, Firmware::Bios, test.mem.clone(), settings.to_owned());
@@ -164,20 +177,21 @@ impl Session {
 impl Test {
     /// Whether it may run with any others, on any machine.
     fn is_plain(&self) -> bool {
-        self.status.is_none() && self.settings.is_empty() && self.mem == MEMORY
+        self.status.is_none() && self.settings.is_empty() && self.mem == MEMORY && self.build.is_empty()
     }
 
     fn parse(line: &str) -> Result<Test, String> {
         let mut words = line.split_whitespace();
         let name = words.next().unwrap_or_default().to_owned();
-        let mut test =
-            Test { name, calm: false, status: None, says: String::new(), settings: String::new(), mem: MEMORY.into() };
+        let (says, settings, build) = <(String, String, String)>::default();
+        let mut test = Test { name, calm: false, status: None, says, settings, mem: MEMORY.into(), build };
         for word in words {
             match word.split_once('=') {
                 Some(("status", value)) => test.status = Some(value.parse().map_err(|_| format!("no status: {line}"))?),
                 Some(("says", value)) => test.says = value.replace('_', " "),
                 Some(("cmdline", value)) => test.settings = value.replace(",GO", " GO"),
                 Some(("mem", value)) => test.mem = value.into(),
+                Some(("build", value @ LSR)) => test.build = value.into(),
                 Some(("off" | "unstressed", _)) => test.calm = true,
                 _ => return Err(format!("test_names: {word} is no key=value of a test: {line}")),
             }
@@ -198,6 +212,8 @@ mod tests {
         assert_eq!((test.status, test.says.as_str(), test.mem.as_str()), (Some(2), "page fault", "64M"));
         assert_eq!(test.settings, "GOGC=off GODEBUG=gctrace=1,gcstress=4");
         assert_eq!(shown(prefix(Firmware::Uefi), &test.name), "uefi::guard::null");
+        assert_eq!(Test::parse("a::b build=lsr").map(|test| test.build), Ok("lsr".into()));
+        assert!(Test::parse("a::b build=rls").is_err());
         assert!(Test::parse("a::b sttaus=2").is_err() && Test::parse("a::b status=x").is_err());
     }
 

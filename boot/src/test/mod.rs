@@ -47,7 +47,12 @@ pub(crate) fn run(filter: &str) -> Result<u8, String> {
     let kernel = Arc::new(Image::of(compile::bare_metal("kernel")?));
     let tests = Arc::new(Image::of(compile::bare_metal("qemu-tests")?));
     let wanted = |name: &str| name.contains(filter);
-    let mut boots = kernel_tests::plan(&tests, &wanted)?;
+    let mut boots = kernel_tests::plan(&tests, "", &wanted)?;
+    if kernel_tests::has(&tests, kernel_tests::LSR, &wanted)? {
+        let with_lsr = Arc::new(Image::of(compile::bare_metal_with_lsr("qemu-tests")?));
+        with_lsr.disk(Firmware::Bios)?;
+        boots.extend(kernel_tests::plan(&with_lsr, kernel_tests::LSR, &wanted)?);
+    }
     boots.extend(program_tests::plan(&kernel, &wanted));
     let (debugged, without_gdb) = gdb_tests::plan(&kernel, &wanted);
     boots.extend(debugged);

@@ -17,11 +17,11 @@ impl Parse for Keys {
                 "off" | "unstressed" => "true".to_owned(),
                 "status" => after_equals::<LitInt>(input)?.base10_parse::<u8>()?.to_string(),
                 "says" => after_equals::<LitStr>(input)?.value().replace(' ', "_"),
-                "cmdline" | "mem" => after_equals::<LitStr>(input)?.value(),
+                "build" | "cmdline" | "mem" => after_equals::<LitStr>(input)?.value(),
                 _ => {
                     return Err(Error::new_spanned(
                         &key,
-                        "expected `status = 2`, `says = \"…\"`, `cmdline = \"…\"`, `mem = \"64M\"`, `off` or `unstressed`",
+                        "expected `status = 2`, `says = \"…\"`, `cmdline = \"…\"`, `mem = \"64M\"`, `build = \"lsr\"`, `off` or `unstressed`",
                     ));
                 }
             };
