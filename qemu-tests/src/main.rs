@@ -27,6 +27,12 @@ mod roots;
 #[cfg(target_os = "none")]
 mod stacks;
 #[cfg(target_os = "none")]
+mod stepped_collections;
+#[cfg(target_os = "none")]
+mod stepped_slices;
+#[cfg(target_os = "none")]
+mod stepping;
+#[cfg(target_os = "none")]
 mod threads;
 #[cfg(target_os = "none")]
 mod verify;
