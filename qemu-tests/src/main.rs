@@ -25,6 +25,8 @@ mod panics;
 #[cfg(target_os = "none")]
 mod roots;
 #[cfg(target_os = "none")]
+mod roots_held;
+#[cfg(target_os = "none")]
 mod stacks;
 #[cfg(target_os = "none")]
 mod stepped_collections;

@@ -24,6 +24,7 @@ use crate::gc::{self, HEAP, Reason, Scan, Trace, verify};
 use crate::heap::{self, Kind, Shortage, SpanClass};
 use crate::platform::platform;
 use crate::sched;
+use crate::switch_off::{self, Mechanism};
 use core::alloc::{GlobalAlloc, Layout};
 use core::fmt;
 use core::ptr::{self, NonNull};
@@ -192,7 +193,11 @@ pub struct Collected;
 /// How a layout is kept: its class (`None`: large), and the size with the byte that keeps an end pointer inside.
 #[inline(always)]
 fn plan(layout: Layout) -> (Option<SpanClass>, Layout, Kind) {
-    let (kind, extra) = if layout.align() < 8 { (Kind::Noscan, 0) } else { (Kind::Ambiguous, 1) };
+    let (kind, extra) = match layout.align() {
+        ..8 => (Kind::Noscan, 0),
+        _ if switch_off::is_off(Mechanism::SpareByte) => (Kind::Ambiguous, 0),
+        _ => (Kind::Ambiguous, 1),
+    };
     // SAFETY: one byte more than a valid layout; its size is at most isize::MAX - (align - 1), align is at least 8 then.
     let layout = unsafe { Layout::from_size_align_unchecked(layout.size() + extra, layout.align()) };
     (SpanClass::for_request(layout.size(), layout.align(), kind), layout, kind)

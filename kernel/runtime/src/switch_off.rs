@@ -26,6 +26,10 @@ pub enum Mechanism {
     AmbiguousScan,
     /// Taking a word that points into the middle of an object for a reference.
     InteriorPointers,
+    /// Taking a word on a stack that points at a slot's base for a pointer one past the end of the slot before, too.
+    EndPointers,
+    /// The byte behind a block of the global allocator, which a pointer one past its end points at.
+    SpareByte,
     /// Holding the timer off while a no-safepoint section lasts.
     Sections,
     /// Acting on the timer's interrupt.

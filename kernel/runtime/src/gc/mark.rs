@@ -73,7 +73,7 @@ impl Marker<'_> {
         if let Some(object) = object {
             self.mark(word, object);
         }
-        if object.is_none_or(|object| word == object.base.0) {
+        if object.is_none_or(|object| word == object.base.0) && !switch_off::is_off(Mechanism::EndPointers) {
             self.mark_word(word.wrapping_sub(1));
         }
     }
