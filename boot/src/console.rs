@@ -3,6 +3,8 @@
 //! The kernel wraps what the runtime says (reports) in 0x0E … 0x0F; the rest is the program's. What comes before the
 //! first 0x0E is the firmware's and belongs to neither.
 
+use crate::lines::{self, Lines};
+
 /// Who wrote a piece of console output.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Stream {
@@ -13,6 +15,8 @@ pub(crate) enum Stream {
 
 const SHIFT_OUT: u8 = 0x0e;
 const SHIFT_IN: u8 = 0x0f;
+/// A report's line that is longer than this is no frame.
+const LONGEST_HELD: usize = 4096;
 const KEPT_BYTES: usize = 1 << 20;
 const TAIL_LINES: usize = 40;
 
@@ -20,11 +24,17 @@ const TAIL_LINES: usize = 40;
 pub(crate) struct Console {
     speaking: Stream,
     transcript: Vec<u8>,
+    lines: Lines,
+    /// A line of the report that may be the first of a frame's two.
+    first: Vec<u8>,
+    /// A line of the report as far as it has come.
+    line: Vec<u8>,
 }
 
 impl Console {
-    pub(crate) fn new() -> Console {
-        Console { speaking: Stream::Firmware, transcript: Vec::new() }
+    /// `lines` are those of the kernel that speaks.
+    pub(crate) fn new(lines: Lines) -> Console {
+        Console { speaking: Stream::Firmware, transcript: Vec::new(), lines, first: Vec::new(), line: Vec::new() }
     }
 
     /// Takes bytes as they came from the port, hands each piece on under the stream it belongs to, without the marks.
@@ -32,9 +42,9 @@ impl Console {
         let mut rest = bytes;
         loop {
             let end = rest.iter().position(|&b| b == SHIFT_OUT || b == SHIFT_IN).unwrap_or(rest.len());
-            if end > 0 {
-                self.transcript.extend_from_slice(&rest[..end]);
-                sink(self.speaking, &rest[..end]);
+            match self.speaking {
+                Stream::Report => self.report(&rest[..end], &mut sink),
+                stream => self.pass_on(stream, &rest[..end], &mut sink),
             }
             let Some(mark) = rest.get(end) else { break };
             self.speaking = match (*mark, self.speaking) {
@@ -51,6 +61,40 @@ impl Console {
         }
         if self.transcript.len() > 2 * KEPT_BYTES {
             self.transcript.drain(..self.transcript.len() - KEPT_BYTES);
+        }
+    }
+
+    /// Nothing more will come: hands on what was held back.
+    pub(crate) fn end(&mut self, mut sink: impl FnMut(Stream, &[u8])) {
+        let held = [std::mem::take(&mut self.first), std::mem::take(&mut self.line)].concat();
+        self.pass_on(Stream::Report, &held, &mut sink);
+    }
+
+    fn pass_on(&mut self, stream: Stream, bytes: &[u8], sink: &mut impl FnMut(Stream, &[u8])) {
+        if !bytes.is_empty() {
+            self.transcript.extend_from_slice(bytes);
+            sink(stream, bytes);
+        }
+    }
+
+    /// Reports are handed on by whole lines, and a call chain's two lines a frame together, with file and line put in.
+    fn report(&mut self, bytes: &[u8], sink: &mut impl FnMut(Stream, &[u8])) {
+        for piece in bytes.split_inclusive(|&byte| byte == b'\n') {
+            self.line.extend_from_slice(piece);
+            if !piece.ends_with(b"\n") && self.line.len() < LONGEST_HELD {
+                continue;
+            }
+            let (line, first) = (std::mem::take(&mut self.line), std::mem::take(&mut self.first));
+            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
+            if let Some(frame) = self.lines.frame(&text(&first), &text(&line)) {
+                self.pass_on(Stream::Report, frame.as_bytes(), sink);
+                continue;
+            }
+            self.pass_on(Stream::Report, &first, sink);
+            match lines::begins_frame(&text(&line)) {
+                true => self.first = line,
+                false => self.pass_on(Stream::Report, &line, sink),
+            }
         }
     }
 
@@ -73,7 +117,7 @@ mod tests {
     use super::*;
 
     fn heard(chunks: &[&[u8]]) -> (Vec<(Stream, String)>, Console) {
-        let (mut console, mut heard) = (Console::new(), Vec::new());
+        let (mut console, mut heard) = (Console::new(Lines::none()), Vec::new());
         for chunk in chunks {
             console.feed(chunk, |stream, bytes| heard.push((stream, String::from_utf8_lossy(bytes).into_owned())));
         }

@@ -12,6 +12,7 @@ use bootloader::{BootConfig, DiskImageBuilder};
 
 use crate::compile;
 use crate::hidden;
+use crate::lines::Lines;
 use crate::machine::{Firmware, Machine};
 use crate::qemu::Guest;
 use crate::symbols;
@@ -52,7 +53,7 @@ impl Image {
         files: &[(&str, &str)],
         more: impl FnOnce(&mut Command),
     ) -> Result<Guest, String> {
-        Guest::start(machine, &self.disk(machine.firmware)?, self.symbols()?, files, more)
+        Guest::start(machine, &self.disk(machine.firmware)?, self.symbols()?, Lines::of(&self.elf), files, more)
     }
 
     /// The file with symbols and debug information.

@@ -1,7 +1,8 @@
 //! The host's side of Tricolor, behind `./x`: builds the disk image, drives QEMU, decodes what comes back.
 //!
 //! 1. `compile` has Cargo build a bare-metal ELF file; `image` makes a disk and a table of `symbols` from it.
-//! 2. `qemu` starts a `machine` on that disk and watches it; `console` tells its two streams apart; `monitor` asks it for its
+//! 2. `qemu` starts a `machine` on that disk and watches it; `console` tells its two streams apart and puts `lines` into call
+//!    chains; `monitor` asks it for its
 //!    registers when it hangs, and for its picture, which `screen` reads.
 //! 3. `run`, `debug`, `image`, `test`, `fuzz`, `miri` and `doctor` are the commands. Ends with the program's status, 1 if something went wrong on the way, 2 if
 //!    it was asked for the wrong way, 124 if it took too long.
@@ -13,6 +14,7 @@ mod doctor;
 mod fuzz;
 mod hidden;
 mod image;
+mod lines;
 mod machine;
 mod miri;
 mod monitor;

@@ -36,6 +36,11 @@ impl Monitor {
         std::fs::read(picture.path())
     }
 
+    /// Interrupts the CPUs, one NMI after another, until the machine has ended.
+    pub(crate) fn send_nmis(mut self) {
+        while self.ask(&json!({"execute": "inject-nmi"})).is_ok() {}
+    }
+
     /// The answer to a request; the greeting and events, which come unasked, are skipped.
     fn ask(&mut self, request: &Value) -> io::Result<Value> {
         self.0.get_mut().write_all(request.to_string().as_bytes())?;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use std::{fs, thread};
 
 use crate::console::{Console, Stream};
+use crate::lines::Lines;
 use crate::machine::{Machine, escaped};
 use crate::monitor::Monitor;
 use crate::symbols;
@@ -30,9 +31,13 @@ pub(crate) enum Ending {
     Died(String),
 }
 
+/// Where QEMU notes the CPUs' resets.
+const RESETS: &str = "resets";
+
 pub(crate) struct Guest {
     qemu: Child,
-    monitor: Option<Monitor>,
+    folder: tempfile::TempDir,
+    pub(crate) monitor: Option<Monitor>,
     output: Receiver<Vec<u8>>,
     log: fs::File,
     symbols: Vec<u8>,
@@ -46,6 +51,7 @@ impl Guest {
         machine: &Machine,
         disk: &Path,
         symbols: Vec<u8>,
+        lines: Lines,
         files: &[(&str, &str)],
         more: impl FnOnce(&mut Command),
     ) -> Result<Guest, String> {
@@ -61,7 +67,7 @@ impl Guest {
             fs::write(&path, bytes).map_err(no_folder)?;
             qemu.args(["-fw_cfg", &format!("name=opt/org.tricolor/{name},file={}", escaped(&path))]);
         }
-        Guest::launch(qemu, symbols)
+        Guest::launch(qemu, symbols, lines)
     }
 
     /// Starts `machine` from a USB stick with this image, as if it were made of metal: it does not look like a virtual one, so
@@ -71,21 +77,22 @@ impl Guest {
         qemu.args(machine.options()?)
             .args(["-cpu", "max,-hypervisor", "-device", "qemu-xhci", "-device", "usb-storage,drive=stick,bootindex=0"])
             .args(["-drive", &format!("if=none,id=stick,format=raw,snapshot=on,file={}", escaped(disk))]);
-        Guest::launch(qemu, Vec::new())
+        Guest::launch(qemu, Vec::new(), Lines::none())
     }
 
-    fn launch(mut qemu: Command, symbols: Vec<u8>) -> Result<Guest, String> {
+    fn launch(mut qemu: Command, symbols: Vec<u8>, lines: Lines) -> Result<Guest, String> {
         let folder = tempfile::tempdir().map_err(no_folder)?;
         let log = tempfile::tempfile().map_err(no_folder)?;
         let socket = folder.path().join("monitor");
         qemu.args(["-vga", "std", "-display", "none", "-no-reboot", "-serial", "stdio"])
+            .args(["-d", "cpu_reset", "-D", &folder.path().join(RESETS).to_string_lossy()])
             .args(["-qmp", &format!("unix:{},server=on,wait=off", escaped(&socket))]);
         qemu.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log.try_clone().map_err(no_folder)?);
         end_with_parent(&mut qemu);
         let mut qemu = qemu.spawn().map_err(|error| format!("qemu-system-x86_64 does not start: {error}"))?;
         let output = read_in_background(qemu.stdout.take().expect("stdout was asked for as a pipe"));
-        let mut guest = Guest { qemu, monitor: None, output, log, symbols, console: Console::new() };
-        // QEMU answers once its main loop runs. By then it has opened all its files, and the folder may go.
+        let mut guest = Guest { qemu, folder, monitor: None, output, log, symbols, console: Console::new(lines) };
+        // QEMU answers once its main loop runs.
         while guest.monitor.is_none() && matches!(guest.qemu.try_wait(), Ok(None)) {
             guest.monitor = Monitor::connect(&socket).ok();
             thread::sleep(Duration::from_millis(2));
@@ -125,6 +132,12 @@ impl Guest {
 
     /// Hands all output on until the machine ends or patience runs out.
     pub(crate) fn watch(&mut self, patience: Patience, mut sink: impl FnMut(Stream, &[u8])) -> Ending {
+        let ending = self.watch_until_end(patience, &mut sink);
+        self.console.end(sink);
+        ending
+    }
+
+    fn watch_until_end(&mut self, patience: Patience, mut sink: impl FnMut(Stream, &[u8])) -> Ending {
         let started = Instant::now();
         loop {
             let left = patience.in_all.map(|limit| limit.saturating_sub(started.elapsed()));
@@ -172,7 +185,12 @@ impl Guest {
         match self.qemu.wait().ok().and_then(|status| status.code()) {
             // isa-debug-exit: (value << 1) | 1, and the kernel writes 0x10 + status.
             Some(code @ 0x21..=0xff) if code & 1 == 1 => Ending::Status((code >> 1) as u8 - 0x10),
-            Some(0) => Ending::Died("the machine reset itself (a triple fault?)".into()),
+            Some(0) => match fs::read_to_string(self.folder.path().join(RESETS)) {
+                Ok(resets) if resets.contains("Triple fault") => {
+                    Ending::Died("the machine reset itself: a triple fault".into())
+                }
+                _ => Ending::Died("the machine reset itself".into()),
+            },
             code => {
                 let mut log = String::new();
                 // Without it the message is shorter.

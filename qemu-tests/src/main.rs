@@ -15,6 +15,10 @@ mod canary;
 #[cfg(target_os = "none")]
 mod collector;
 #[cfg(target_os = "none")]
+mod dumps;
+#[cfg(target_os = "none")]
+mod faults;
+#[cfg(target_os = "none")]
 mod interruptions;
 #[cfg(target_os = "none")]
 mod machine_exceptions;

@@ -1,16 +1,19 @@
 //! The tests in the crate qemu-tests: which run together in one boot, and what their boots say.
 //!
 //! The binary's section `test_names` has a line for each: its path, then `key=value` words. `status=2` makes that exit the
-//! pass (a boot of its own), `says=WORDS` (underscores for blanks) must be on its console then, `cmdline=A=B,C=D` are its
-//! settings, `mem=64M` its memory. `build=lsr` is for the kernel compiled with loop strength reduction, and for no other. Tests that need
-//! nothing of that run again while the collector is under stress ([`STRESS`]), but for those that break the collector (`off`) or for which
-//! it would take too long (`unstressed`). While they run the kernel reports `@start NAME`, `@ok NAME` or `@fail NAME: reason`.
+//! pass (a boot of its own), `says=WORDS|WORDS` (underscores for blanks) must be on its console then (`!WORDS` must not),
+//! `cmdline=A=B,C=D` are its settings, `mem=64M` its memory. `uefi` boots one that is alone under UEFI, `resets` makes a triple fault the
+//! pass, `nmis` sends NMIs to it all the time. `build=lsr` is for the kernel compiled with loop strength reduction, and for no other.
+//! Tests that need nothing of that run again while the collector is under stress ([`STRESS`]), but for those that break the collector
+//! (`off`) or for which it would take too long (`unstressed`). While they run the kernel reports `@start NAME`, `@ok NAME` or
+//! `@fail NAME: reason`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
-use super::{Boot, Report, Verdict, machine, prefix};
+use super::{Boot, Report, Verdict, dump, machine, prefix};
 use crate::console::Stream;
 use crate::image::Image;
 use crate::machine::{Firmware, Machine};
@@ -38,6 +41,12 @@ struct Test {
     settings: String,
     mem: String,
     build: String,
+    /// It boots under UEFI.
+    uefi: bool,
+    /// The pass is a reset of the machine.
+    resets: bool,
+    /// NMIs are sent from its start to its end.
+    nmis: bool,
 }
 
 /// Whether there is a test for this build among those that are wanted.
@@ -56,12 +65,14 @@ pub(crate) fn plan(image: &Arc<Image>, build: &str, wanted: &dyn Fn(&str) -> boo
     let mut boots = Vec::new();
     for firmware in [Firmware::Bios, Firmware::Uefi] {
         for test in tests(image)?.into_iter().filter(|test| test.build == build) {
-            if !wanted(&shown(prefix(firmware), &test.name)) || firmware == Firmware::Uefi && !test.is_plain() {
+            let under = if test.uefi { Firmware::Uefi } else { firmware };
+            if !wanted(&shown(prefix(under), &test.name)) || firmware == Firmware::Uefi && !test.is_plain() {
                 continue;
             }
             let group = (prefix(firmware), firmware, test.mem.clone(), test.settings.clone());
             match test.status {
                 Some(status) => boots.push(alone(image, test, status)),
+                None if test.resets => boots.push(alone(image, test, 0)),
                 None => together.entry(group).or_default().push(test),
             }
         }
@@ -96,19 +107,40 @@ fn shown(prefix: &str, name: &str) -> String {
 
 /// The boot of a test whose pass is the kernel's end.
 fn alone(image: &Arc<Image>, test: Test, status: u8) -> Boot {
-    let (image, name) = (image.clone(), shown(prefix(Firmware::Bios), &test.name));
+    let firmware = if test.uefi { Firmware::Uefi } else { Firmware::Bios };
+    let (image, name) = (image.clone(), shown(prefix(firmware), &test.name));
     let judge = move || -> Verdict {
         let files = [("cmdline", test.settings.as_str()), ("tests", &test.name)];
-        let mut guest = image.boot(&machine(Firmware::Bios, &test.mem), &files)?;
-        let ending = guest.watch(PATIENCE, |_, _| {});
+        let mut guest = image.boot(&machine(firmware, &test.mem), &files)?;
+        let mut monitor = guest.monitor.take_if(|_| test.nmis);
+        let ending = guest.watch(PATIENCE, |_, bytes| {
+            if String::from_utf8_lossy(bytes).starts_with("@start")
+                && let Some(monitor) = monitor.take()
+            {
+                thread::spawn(move || monitor.send_nmis());
+            }
+        });
         match ending {
-            Ending::Status(ended) if ended == status && guest.console.text().replace('_', " ").contains(&test.says) => {
-                Ok(())
+            Ending::Died(why) if test.resets && why.contains("triple fault") => Ok(()),
+            Ending::Status(ended) if ended == status && has_said(&guest.console.text(), &test.says) => {
+                match dump::oddity(&guest.console.text()) {
+                    None => Ok(()),
+                    Some(odd) => Err(format!("Go would not print {odd:?} in a dump; {}", guest.account(&ending))),
+                }
             }
             _ => Err(format!("status {status} and \"{}\" were expected, but {}", test.says, guest.account(&ending))),
         }
     };
     Boot { tests: vec![name.clone()], run: Box::new(move |report| report(&name, judge())) }
+}
+
+/// Whether each of the phrases between bars is in the text; one with a `!` before it must not be.
+fn has_said(text: &str, says: &str) -> bool {
+    let text = text.replace('_', " ");
+    says.split('|').all(|phrase| match phrase.strip_prefix('!') {
+        Some(unwanted) => !text.contains(unwanted),
+        None => text.contains(phrase),
+    })
 }
 
 /// Boots until each test has its verdict: one that kills its machine fails, and the rest go into a new one.
@@ -177,14 +209,24 @@ impl Session {
 impl Test {
     /// Whether it may run with any others, on any machine.
     fn is_plain(&self) -> bool {
-        self.status.is_none() && self.settings.is_empty() && self.mem == MEMORY && self.build.is_empty()
+        self.status.is_none() && !self.resets && self.settings.is_empty() && self.mem == MEMORY && self.build.is_empty()
     }
 
     fn parse(line: &str) -> Result<Test, String> {
         let mut words = line.split_whitespace();
         let name = words.next().unwrap_or_default().to_owned();
-        let (says, settings, build) = <(String, String, String)>::default();
-        let mut test = Test { name, calm: false, status: None, says, settings, mem: MEMORY.into(), build };
+        let mut test = Test {
+            name,
+            calm: false,
+            status: None,
+            says: String::new(),
+            settings: String::new(),
+            mem: MEMORY.into(),
+            build: String::new(),
+            uefi: false,
+            resets: false,
+            nmis: false,
+        };
         for word in words {
             match word.split_once('=') {
                 Some(("status", value)) => test.status = Some(value.parse().map_err(|_| format!("no status: {line}"))?),
@@ -193,6 +235,9 @@ impl Test {
                 Some(("mem", value)) => test.mem = value.into(),
                 Some(("build", value @ LSR)) => test.build = value.into(),
                 Some(("off" | "unstressed", _)) => test.calm = true,
+                Some(("uefi", _)) => test.uefi = true,
+                Some(("resets", _)) => test.resets = true,
+                Some(("nmis", _)) => test.nmis = true,
                 _ => return Err(format!("test_names: {word} is no key=value of a test: {line}")),
             }
         }
@@ -215,6 +260,12 @@ mod tests {
         assert_eq!(Test::parse("a::b build=lsr").map(|test| test.build), Ok("lsr".into()));
         assert!(Test::parse("a::b build=rls").is_err());
         assert!(Test::parse("a::b sttaus=2").is_err() && Test::parse("a::b status=x").is_err());
+    }
+
+    #[test]
+    fn all_phrases_are_wanted_and_none_behind_a_mark() {
+        assert!(has_said("a_b c", "a b|c|!d") && has_said("x", ""));
+        assert!(!has_said("a_b c", "a b|d") && !has_said("a b", "a|!b"));
     }
 
     #[test]

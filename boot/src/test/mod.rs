@@ -8,6 +8,7 @@
 //!
 //! A boot that ends without a verdict for a test is that test's failure; a run without any test is one, too.
 
+mod dump;
 mod gctrace;
 mod gdb_tests;
 mod kernel_tests;

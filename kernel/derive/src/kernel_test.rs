@@ -14,14 +14,14 @@ impl Parse for Keys {
         while !input.is_empty() {
             let key: Ident = input.parse()?;
             let value = match key.to_string().as_str() {
-                "off" | "unstressed" => "true".to_owned(),
+                "off" | "unstressed" | "uefi" | "resets" | "nmis" => "true".to_owned(),
                 "status" => after_equals::<LitInt>(input)?.base10_parse::<u8>()?.to_string(),
                 "says" => after_equals::<LitStr>(input)?.value().replace(' ', "_"),
                 "build" | "cmdline" | "mem" => after_equals::<LitStr>(input)?.value(),
                 _ => {
                     return Err(Error::new_spanned(
                         &key,
-                        "expected `status = 2`, `says = \"…\"`, `cmdline = \"…\"`, `mem = \"64M\"`, `build = \"lsr\"`, `off` or `unstressed`",
+                        "expected `status = 2`, `says = \"…\"`, `cmdline = \"…\"`, `mem = \"64M\"`, `build = \"lsr\"`, `off`, `unstressed`, `uefi`, `resets` or `nmis`",
                     ));
                 }
             };

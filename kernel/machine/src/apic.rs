@@ -20,6 +20,7 @@ const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 
 /// Register offsets, SDM Vol. 3 §11.4.1.
 mod register {
+    pub(super) const ID: usize = 0x20;
     pub(super) const TASK_PRIORITY: usize = 0x80;
     pub(super) const END_OF_INTERRUPT: usize = 0xb0;
     pub(super) const SPURIOUS: usize = 0xf0;
@@ -108,6 +109,19 @@ pub(crate) fn end_of_interrupt() {
 /// Whether an interrupt of this number came through the APIC and awaits [`end_of_interrupt`]; the 8259s' do not.
 pub(crate) fn is_in_service(number: usize) -> bool {
     read(register::IN_SERVICE + number / 32 * 16) >> (number % 32) & 1 != 0
+}
+
+/// This CPU's number among the APICs.
+pub(crate) fn id() -> u32 {
+    read(register::ID) >> 24
+}
+
+/// Interrupts this CPU itself.
+#[cfg(feature = "switch-off")]
+pub(crate) fn interrupt_self(vector: u8) {
+    const INTERRUPT_COMMAND: usize = 0x300;
+    const TO_SELF: u32 = 0b01 << 18;
+    write(INTERRUPT_COMMAND, TO_SELF | 1 << 14 | u32::from(vector));
 }
 
 /// Timer counts per nanosecond, times 2³², from 5 ms of counting.

@@ -1,7 +1,7 @@
 //! The call chain, by frame pointers: each frame begins with the address of its caller's frame, and above that lies the return address.
 //!
 //! It is walked when things are broken, so it believes nothing: an address is read only if it is mapped memory, the chain must
-//! climb, and it ends after [`DEPTH`] frames. Across a trap it goes on with the registers that the trap's stub saved.
+//! climb, and it ends after [`MOST`] frames. Across a trap it goes on with the registers that the trap's stub saved.
 
 use runtime::addr::Address;
 use runtime::platform::Registers;
@@ -9,9 +9,15 @@ use spin::Once;
 
 use crate::memory::{self, plan};
 use crate::symbols::Symbols;
-use crate::{fw_cfg, idt, report};
+use crate::{fw_cfg, idt, report, watchdog};
 
-const DEPTH: usize = 64;
+/// How many frames are shown from each end. Go: `tracebackInnerFrames`, `tracebackOuterFrames`.
+const INNERMOST: usize = 50;
+const OUTERMOST: usize = 50;
+/// How many are walked: those of the deepest stack end, whatever it holds.
+const MOST: usize = 1 << 21;
+/// The watchdog lets a walk take its time, a tenth of a second for each 100,000 frames; it is fed after so many.
+const FEEDING: usize = 10_000;
 const SMALLEST_STACK: usize = 16 << 10;
 const SYMBOLS_FILE: &str = "opt/org.tricolor/symbols";
 const LARGEST: usize = 64 << 20;
@@ -28,27 +34,65 @@ pub(crate) fn load_names() {
     }
 }
 
-/// Prints the chain from here on, innermost first, a line each.
+/// Prints the chain from here on, innermost first, in Go's form: `name(...)`, below it the place and how far into the function it
+/// is. The address printed for a call is the call's own, not where it returns to, for the host to find its line.
 pub(crate) fn report(rip: usize, rbp: usize) {
-    let place = |address: usize, back: usize| {
-        match name(address - back) {
-            Some((name, into)) => report!("\t{name} +{:#x}", into as usize + back),
-            None => report!("\t{address:#x}"),
-        };
-    };
-    place(rip, 0);
+    let mut shown = 0;
+    let mut last = [Frame::NONE; OUTERMOST];
+    walk(rip, rbp, &mut |frame| {
+        match shown < INNERMOST {
+            true => frame.report(),
+            false => last[(shown - INNERMOST) % OUTERMOST] = frame,
+        }
+        shown += 1;
+    });
+    let left = shown.saturating_sub(INNERMOST);
+    if left > OUTERMOST {
+        report!("...{} frames elided...", left - OUTERMOST);
+    }
+    (left.saturating_sub(OUTERMOST)..left).for_each(|index| last[index % OUTERMOST].report());
+}
+
+/// One line of the chain.
+#[derive(Clone, Copy)]
+enum Frame {
+    /// Here the CPU was, or here it was called.
+    Code { address: usize, is_call: bool },
+    /// Here a trap of this number began.
+    Trap(usize),
+}
+
+impl Frame {
+    const NONE: Frame = Frame::Trap(0);
+
+    fn report(self) {
+        match self {
+            Frame::Trap(vector) => report!("trap {vector:#x}(...)\n\t{:#x}", idt::return_address() - 1),
+            Frame::Code { address, is_call } => match function_at(address) {
+                Some((name, into)) => report!("{name}(...)\n\t{address:#x} +{:#x}", into + usize::from(is_call)),
+                None => report!("?(...)\n\t{address:#x}"),
+            },
+        }
+    }
+}
+
+fn walk(rip: usize, rbp: usize, frame: &mut dyn FnMut(Frame)) {
+    frame(Frame::Code { address: rip, is_call: false });
     let mut rbp = rbp;
-    for _ in 0..DEPTH {
+    for number in 0..MOST {
+        if number % FEEDING == 0 {
+            watchdog::feed();
+        }
         let (Some(caller), Some(back)) = (read(rbp), read(rbp.wrapping_add(8))) else { return };
         if back == 0 {
             return;
         }
         if back == idt::return_address() {
-            let frame = rbp.wrapping_add(16);
-            let Some(registers) = interrupted(frame) else { return };
-            report!("\t--- interrupted by vector {:#x} ---", registers.vector);
-            place(registers.rip, 0);
-            if frame.wrapping_sub(registers.rsp) < SMALLEST_STACK {
+            let at = rbp.wrapping_add(16);
+            let Some(registers) = interrupted(at) else { return };
+            frame(Frame::Trap(registers.vector));
+            frame(Frame::Code { address: registers.rip, is_call: false });
+            if at.wrapping_sub(registers.rsp) < SMALLEST_STACK {
                 // A trap that interrupted itself has overwritten its first frame.
                 return;
             }
@@ -56,18 +100,22 @@ pub(crate) fn report(rip: usize, rbp: usize) {
             continue;
         }
         // A call that never returns may be its function's last instruction: look the call up, not what follows it.
-        place(back, 1);
-        if caller <= rbp {
+        frame(Frame::Code { address: back - 1, is_call: true });
+        // Upwards on one stack; from a CPU's stack, which lies above them, down to a thread's.
+        if caller <= rbp
+            && !(plan::CPU_STACKS.range.contains(Address(rbp)) && plan::STACKS.range.contains(Address(caller)))
+        {
             return;
         }
         rbp = caller;
     }
-    report!("\t... and more");
 }
 
-fn name(address: usize) -> Option<(&'static str, u32)> {
+/// The function around an address, and how far into it the address is.
+pub(crate) fn function_at(address: usize) -> Option<(&'static str, usize)> {
     let offset = address.checked_sub(plan::IMAGE.0)?;
-    SYMBOLS.get()?.lookup(u32::try_from(offset).ok()?)
+    let (name, into) = SYMBOLS.get()?.lookup(u32::try_from(offset).ok()?)?;
+    Some((name, into as usize))
 }
 
 /// A word of memory, if there is memory.

@@ -10,7 +10,7 @@ use spin::Once;
 
 use crate::memory::{self, Handover};
 use crate::platform::{self, MACHINE};
-use crate::{apic, backtrace, console, control, exit, framebuffer, fw_cfg, gdt, idt, report, tsc, unwind};
+use crate::{apic, backtrace, console, control, exit, framebuffer, fw_cfg, gdt, idt, report, tsc, unwind, watchdog};
 
 /// What the boot loader is to do, for `entry_point!`.
 pub const BOOT_CONFIG: BootloaderConfig = memory::LOADER_CONFIG;
@@ -56,6 +56,7 @@ fn go_on(found: Handover) -> ! {
 
 /// The first thread: the kernel is up and idle, so now its figures mean something.
 fn main_thread(line: &'static str) -> u8 {
+    watchdog::start(); // interrupts are on, and the timer ticks
     greet(FOUND.get().expect("`go_on` has set it"));
     MAIN.get().expect("`start` has set it")(line)
 }

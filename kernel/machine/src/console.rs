@@ -15,6 +15,7 @@ use uart_16550::{Config, Uart16550};
 use x86_64::instructions::interrupts::without_interrupts;
 
 use crate::framebuffer;
+use crate::watchdog;
 
 const COM1: u16 = 0x3f8;
 const SHIFT_OUT: u8 = 0x0e;
@@ -97,6 +98,7 @@ fn wire() -> Option<Wire> {
 }
 
 fn with_wire(use_it: impl FnMut(&mut Wire)) {
+    watchdog::feed();
     without_interrupts(|| {
         let ours = (0..PATIENCE).any(|_| {
             core::hint::spin_loop();

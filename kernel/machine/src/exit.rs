@@ -5,7 +5,7 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 use x86_64::instructions::port::Port;
 use x86_64::instructions::{hlt, interrupts};
 
-use crate::report;
+use crate::{report, watchdog};
 
 /// QEMU's `isa-debug-exit` device. QEMU ends with `(value << 1) | 1`, so 16 keeps our statuses apart from QEMU's own.
 const EXIT_PORT: u16 = 0xf4;
@@ -19,6 +19,7 @@ const DEATHS: usize = 3;
 /// Ends the machine with a status: 0 done, 1 the program failed, 2 a fatal error. A real machine is left halted.
 pub fn exit(status: u8) -> ! {
     interrupts::disable();
+    watchdog::stop();
     let mut port = Port::<u32>::new(EXIT_PORT);
     // SAFETY: under QEMU this ends the virtual machine; elsewhere nobody listens at the port.
     unsafe { port.write(EXIT_BASE + u32::from(status)) };

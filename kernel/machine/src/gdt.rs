@@ -43,6 +43,16 @@ const STACK_SIZES: [Bytes; 7] = [
     Bytes(16 * KIB),
 ];
 
+const STACK_NAMES: [&str; 7] = [
+    "double faults' stack",
+    "NMIs' stack",
+    "machine checks' stack",
+    "page faults' stack",
+    "debug traps' stack",
+    "interrupts' stack",
+    "exceptions' stack",
+];
+
 pub(crate) const CODE: u16 = 1 << 3;
 const DATA: u16 = 2 << 3;
 const TASK: u16 = 3 << 3;
@@ -65,7 +75,7 @@ static EARLY_STACK: EarlyStack = EarlyStack([const { AtomicU64::new(0) }; 1024])
 #[unsafe(link_section = ".bss.runtime")]
 static BOOT_CPU: Tables = Tables { gdt: [const { AtomicU64::new(0) }; 5], task: [const { AtomicU32::new(0) }; 26] };
 #[unsafe(link_section = ".bss.runtime")]
-static PAGE_FAULT_STACK: Once<Range> = Once::new();
+static STACKS: [Once<Range>; 7] = [const { Once::new() }; 7];
 
 /// Loads the segments and the task register. All traps share one small stack until [`give_stacks`].
 pub(crate) fn load() {
@@ -110,15 +120,27 @@ pub(crate) fn give_stacks() {
     for (slot, size) in (1..=7).zip(STACK_SIZES) {
         let top = memory::cpu_stack(size);
         BOOT_CPU.set_stack(slot, top);
-        if slot == Slot::PageFault as usize {
-            PAGE_FAULT_STACK.call_once(|| Range { start: top.minus(size), end: top });
-        }
+        STACKS[slot - 1].call_once(|| Range { start: top.minus(size), end: top });
     }
 }
 
 /// Whether this stack pointer lies on the page fault's own stack: then the page fault's handler itself has faulted.
 pub(crate) fn on_page_fault_stack(rsp: usize) -> bool {
-    PAGE_FAULT_STACK.get().is_some_and(|stack| stack.contains(Address(rsp)))
+    STACKS[Slot::PageFault as usize - 1].get().is_some_and(|stack| stack.contains(Address(rsp)))
+}
+
+/// The trap's stack that an address belongs to, the guard page below it included.
+pub(crate) fn stack_name(address: Address) -> Option<&'static str> {
+    const GUARD: Bytes = Bytes(4096);
+    let is_of = |stack: &Range| stack.start.minus(GUARD) <= address && address < stack.end;
+    let slot = STACKS.iter().position(|stack| stack.get().is_some_and(is_of))?;
+    Some(STACK_NAMES[slot])
+}
+
+/// Points a slot to a place that is no memory.
+#[cfg(feature = "switch-off")]
+pub(crate) fn break_stack(slot: Slot) {
+    BOOT_CPU.set_stack(slot as usize, Address(0x1000));
 }
 
 impl Tables {

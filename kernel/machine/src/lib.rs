@@ -38,6 +38,8 @@ mod idt;
 mod panic;
 #[cfg(target_os = "none")]
 mod platform;
+#[cfg(all(target_os = "none", feature = "switch-off"))]
+pub mod provoke;
 #[cfg(target_os = "none")]
 pub mod step;
 #[cfg(target_os = "none")]
@@ -48,8 +50,12 @@ mod trap;
 mod tsc;
 #[cfg(target_os = "none")]
 mod unwind;
+#[cfg(target_os = "none")]
+mod watchdog;
 
 #[cfg(target_os = "none")]
 pub use bring_up::{BOOT_CONFIG, start};
 #[cfg(target_os = "none")]
 pub use expect::{CaughtFault, expect_fault};
+#[cfg(target_os = "none")]
+pub use watchdog::foreign_nmis;

@@ -2,9 +2,9 @@
 
 use core::panic::PanicInfo;
 
-use runtime::upcall;
+use runtime::{fatal, upcall};
 
-use crate::{backtrace, exit, report, testing};
+use crate::{backtrace, exit, platform, report, testing};
 
 #[panic_handler]
 fn panicked(info: &PanicInfo<'_>) -> ! {
@@ -28,7 +28,10 @@ fn stop(info: &PanicInfo<'_>) -> ! {
         unsafe {
             core::arch::asm!("lea {}, [rip]", "mov {}, rbp", out(reg) rip, out(reg) rbp, options(nomem, nostack))
         };
-        backtrace::report(rip, rbp);
+        match platform::is_started() {
+            true => fatal::write_all_threads(Some((rip, rbp))),
+            false => backtrace::report(rip, rbp),
+        }
         testing::fail(format_args!("{}", info.message()));
     }
     exit::exit(2)

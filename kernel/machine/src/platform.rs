@@ -91,6 +91,10 @@ unsafe impl Platform for Machine {
         backtrace::report(rip, rbp);
     }
 
+    fn function_at(&self, address: usize) -> Option<(&'static str, usize)> {
+        backtrace::function_at(address)
+    }
+
     fn catch(&self, f: &mut dyn FnMut()) -> bool {
         unwind::catch(f)
     }

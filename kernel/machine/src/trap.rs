@@ -3,12 +3,15 @@
 //! A page fault is asked of the runtime first: a stack that grows faults all day. What the runtime does not know is a bug (or a
 //! test that provokes it: [`crate::expect_fault`]).
 
+use core::sync::atomic::{AtomicU64, Ordering};
+
 use runtime::addr::Address;
 use runtime::platform::{Fault, Registers, Verdict};
-use runtime::upcall;
+use runtime::{fatal, upcall};
 use x86_64::registers::control::{Cr2, Cr3};
 
 use crate::memory::plan;
+use crate::watchdog::{self, Meaning};
 use crate::{apic, backtrace, exit, expect, gdt, platform, report, step, testing};
 
 /// Vector numbers: the CPU's (SDM Vol. 3 §6.3.1), then ours.
@@ -21,6 +24,9 @@ pub(crate) mod vector {
     /// The masked 8259s'.
     pub(crate) const OLD: core::ops::Range<usize> = 0x20..0x30;
     pub(crate) const TIMER: usize = 0x40;
+    /// For tests that want to be in a handler.
+    #[cfg(feature = "switch-off")]
+    pub(crate) const PROVOKED: usize = 0x60;
     pub(crate) const SPURIOUS: usize = 0xff;
 }
 
@@ -31,6 +37,13 @@ const NAMES: &str = "divide error, debug, non-maskable interrupt, breakpoint, ov
     SIMD floating-point error, virtualization, control protection, reserved, reserved, reserved, reserved, reserved, reserved, \
     hypervisor injection, VMM communication, security";
 
+/// The interrupts that somebody was told of.
+#[unsafe(link_section = ".bss.runtime")]
+static REPORTED: [AtomicU64; 4] = [const { AtomicU64::new(0) }; 4];
+
+/// RFLAGS.IF.
+const INTERRUPTS: usize = 1 << 9;
+
 /// Bits of a page fault's error code.
 const PRESENT: usize = 1 << 0;
 const WRITE: usize = 1 << 1;
@@ -38,22 +51,27 @@ const EXECUTE: usize = 1 << 4;
 
 /// Every stub comes here, on the vector's own stack, interrupts off.
 pub(crate) extern "C" fn trap(registers: &mut Registers) {
+    upcall::in_handler(|| dispatch(registers));
+}
+
+fn dispatch(registers: &mut Registers) {
     match registers.vector {
         vector::PAGE_FAULT => page_fault(registers),
-        vector::NMI => {
-            report!("non-maskable interrupt");
-            print(registers, None);
-        }
+        vector::NMI => non_maskable(registers),
         vector::DEBUG if step::stepped(registers) => {}
         0..32 => unexpected_exception(registers, None),
         vector::TIMER => {
             apic::end_of_interrupt();
+            watchdog::feed();
             if apic::timer_is_due() {
                 // SAFETY: this is the handler, and these are the registers.
                 unsafe { upcall::timer(registers) };
             }
         }
-        vector::SPURIOUS => {}
+        // A real one wants no answer; somebody's interrupt of that number would block all others without.
+        vector::SPURIOUS => answer(vector::SPURIOUS),
+        #[cfg(feature = "switch-off")]
+        vector::PROVOKED => crate::provoke::handler(),
         number => unexpected_interrupt(number),
     }
 }
@@ -71,13 +89,42 @@ fn page_fault(registers: &mut Registers) {
     }
 }
 
-/// No reason to stop, but somebody should know. Of the masked 8259s a line may ring once more: that is known.
+/// The watchdog's, or one that nobody explains: the first of those is reported.
+fn non_maskable(registers: &Registers) {
+    match watchdog::judge() {
+        Meaning::Late | Meaning::Foreign(1..) => {}
+        Meaning::Foreign(0) => {
+            report!("warning: a non-maskable interrupt that is not the watchdog's; later ones are only counted");
+            print(registers, None);
+            backtrace::report(registers.rip, registers.rbp);
+        }
+        Meaning::Stuck { ms } => {
+            exit::dying();
+            let off = if registers.rflags & INTERRUPTS == 0 { "off" } else { "on" };
+            let sections = upcall::occupation().sections;
+            report!("fatal error: CPU 0 has taken no interrupt for {ms} ms");
+            report!("interrupts are {off}, no-safepoint sections: {sections}, stack: {}", stack(registers.rsp));
+            print(registers, None);
+            write_threads(registers);
+            testing::fail(format_args!("stuck at {:#x}", registers.rip));
+            exit::exit(2);
+        }
+    }
+}
+
+/// No reason to stop, but somebody should know, once for each number. Of the masked 8259s a line may ring once more: that is known.
 fn unexpected_interrupt(number: usize) {
+    answer(number);
+    let bit = 1 << (number % 64);
+    if !vector::OLD.contains(&number) && REPORTED[number / 64].fetch_or(bit, Ordering::Relaxed) & bit == 0 {
+        report!("warning: unexpected interrupt {number:#x}");
+    }
+}
+
+/// Ends the interrupt if it came through the APIC.
+fn answer(number: usize) {
     if apic::is_in_service(number) {
         apic::end_of_interrupt();
-    }
-    if !vector::OLD.contains(&number) {
-        report!("warning: unexpected interrupt {number:#x}");
     }
 }
 
@@ -95,7 +142,9 @@ fn unexpected_exception(registers: &mut Registers, address: Option<Address>) {
         Some(address) => report!("fatal error: {name}: {} {address} ({})", deed(registers.error_code), place(address)),
         None => report!("fatal error: {name}"),
     }
+    report!("CPU 0, stack: {}", stack(registers.rsp));
     print(registers, address);
+    write_threads(registers);
     testing::fail(format_args!("{name} at {:#x}", registers.rip));
     exit::exit(2);
 }
@@ -111,6 +160,12 @@ fn deed(code: usize) -> &'static str {
     }
 }
 
+/// Whose stack it is that a stack pointer leads to: the next word goes below it.
+fn stack(rsp: usize) -> &'static str {
+    let address = Address(rsp.wrapping_sub(8));
+    gdt::stack_name(address).unwrap_or_else(|| place(address))
+}
+
 /// The part of the address plan in which an address lies.
 fn place(address: Address) -> &'static str {
     match plan::zones().iter().find(|zone| zone.range.contains(address)) {
@@ -121,7 +176,7 @@ fn place(address: Address) -> &'static str {
     }
 }
 
-/// All registers, then the call chain.
+/// All registers.
 fn print(registers: &Registers, address: Option<Address>) {
     let r = registers;
     report!(
@@ -140,5 +195,12 @@ fn print(registers: &Registers, address: Option<Address>) {
     let cr2 = address.map_or(Cr2::read_raw() as usize, |address| address.0);
     report!("r14 {:#018x}  r15 {:#018x}", r.r14, r.r15);
     report!("cr2 {cr2:#018x}  cr3 {:#018x}", Cr3::read_raw().0.start_address());
-    backtrace::report(r.rip, r.rbp);
+}
+
+/// What all threads were doing, or as long as there are none, what the boot was.
+fn write_threads(registers: &Registers) {
+    match platform::is_started() {
+        true => fatal::write_all_threads(Some((registers.rip, registers.rbp))),
+        false => backtrace::report(registers.rip, registers.rbp),
+    }
 }

@@ -24,12 +24,13 @@ use crate::gc::GreyWork;
 use crate::heap::Cache;
 use crate::platform::Registers;
 use crate::sched::{RunQueue, Sleepers, Thread};
+use crate::switch_off::{self, Mechanism};
 use core::arch::{asm, naked_asm};
 use core::cell::{Cell, UnsafeCell};
 use core::marker::PhantomData;
 use core::mem::offset_of;
 use core::ptr;
-use section::Section;
+use section::{HANDLER, Section};
 
 /// What one processor owns; Go's M and P in one. Composed of each room's own part.
 #[repr(C)]
@@ -287,6 +288,32 @@ pub(crate) unsafe fn in_handler() -> core::mem::ManuallyDrop<SafepointsHeld> {
     unsafe { SafepointsHeld::assume() }
 }
 
+/// Counts a handler in (`true`) or out, if this CPU has its header yet. What the interrupted code finds when it goes on is as it was, or as
+/// the handler has set it.
+pub(crate) fn count_handler(is_in: bool) {
+    if BOOT_CPU.this.get().is_null() || switch_off::is_off(Mechanism::HandlerCount) {
+        return;
+    }
+    // SAFETY: GS points to this CPU's header; the counter is one word, changed by one instruction.
+    unsafe {
+        match is_in {
+            true => {
+                asm!("add dword ptr gs:[{depth}], {handler}", depth = const DEPTH, handler = const HANDLER, options(nostack))
+            }
+            false => {
+                asm!("sub dword ptr gs:[{depth}], {handler}", depth = const DEPTH, handler = const HANDLER, options(nostack))
+            }
+        }
+    }
+}
+
+/// How many sections the code that runs, or that a handler interrupted, is in. For reports.
+pub(crate) fn sections() -> u32 {
+    // SAFETY: only the counter is read, and nothing keeps the value.
+    let held = unsafe { SafepointsHeld::assume() };
+    if BOOT_CPU.this.get().is_null() { 0 } else { held.cpu().section.sections() }
+}
+
 /// The caller's address and frame pointer: where a backtrace starts, and on which stack we are.
 #[inline(always)]
 pub(crate) fn here() -> (usize, usize) {
@@ -296,6 +323,24 @@ pub(crate) fn here() -> (usize, usize) {
         asm!("lea {}, [rip]", "mov {}, rbp", out(reg) rip, out(reg) rbp, options(nomem, nostack, preserves_flags))
     };
     (rip, rbp)
+}
+
+/// Where the function that this is inlined into returns to. That function keeps a frame pointer and is itself not inlined.
+#[inline(always)]
+pub(crate) fn caller() -> usize {
+    let address: usize;
+    // SAFETY: with a frame pointer the return address lies above the word at rbp.
+    unsafe { asm!("mov {}, [rbp + 8]", out(reg) address, options(readonly, preserves_flags)) };
+    address
+}
+
+/// The thread that this CPU runs, for a report: in any context, also before there is a CPU header.
+pub(crate) fn reported_thread() -> Option<&'static Thread> {
+    if BOOT_CPU.this.get().is_null() {
+        return None;
+    }
+    // SAFETY: whoever reports a fatal error, or the end of a thread, lets nothing else run on this CPU meanwhile.
+    unsafe { SafepointsHeld::assume() }.cpu().current()
 }
 
 /// The thread whose own code this is: on its own stack, outside any section, interrupts on. Uses next to no stack.

@@ -5,8 +5,10 @@
 
 use crate::cpu::SafepointsHeld;
 use crate::platform::{Stream, platform};
+use crate::report::dump;
+use crate::settings::Traceback;
 use core::fmt::{self, Write};
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicU8, Ordering};
 
 /// Stops the machine: an invariant of the runtime does not hold. Go: `throw`.
 ///
@@ -79,20 +81,44 @@ pub fn write_line(to: Stream, text: fmt::Arguments<'_>) {
     write(to, format_args!("{text}\n"));
 }
 
-/// GOTRACEBACK is not `none`.
 #[unsafe(link_section = ".data.runtime")]
-static TRACEBACKS: AtomicBool = AtomicBool::new(true);
+static TRACEBACK: AtomicU8 = AtomicU8::new(Traceback::Single as u8);
 
-pub(crate) fn set_tracebacks(on: bool) {
-    TRACEBACKS.store(on, Ordering::Relaxed);
+pub(crate) fn set_traceback(traceback: Traceback) {
+    TRACEBACK.store(traceback as u8, Ordering::Relaxed);
 }
 
-/// The call chain from `rip` and `rbp` on the report stream, unless GOTRACEBACK=none.
-pub fn write_backtrace(rip: usize, rbp: usize) {
-    if TRACEBACKS.load(Ordering::Relaxed) {
-        let held = SafepointsHeld::enter();
-        held.on_system_stack(|| platform().write_backtrace(rip, rbp));
+/// A call chain that overflowed has no room for its own report.
+fn on_system_stack(report: impl FnOnce()) {
+    SafepointsHeld::enter().on_system_stack(report);
+}
+
+fn shows(whom: Traceback) -> bool {
+    TRACEBACK.load(Ordering::Relaxed) >= whom as u8
+}
+
+/// What the current thread is doing, for an end that is its own: an overflow, a panic that nobody catches. GOTRACEBACK=none leaves
+/// it out.
+pub fn write_thread(rip: usize, rbp: usize) {
+    if shows(Traceback::Single) {
+        on_system_stack(|| dump::current(rip, rbp));
     }
+}
+
+/// What the threads are doing, for an end that is everybody's: an invariant that does not hold, an exception, a deadlock. `here` is the
+/// code that found it, if it is anybody's. As in Go such an end shows all of them, unless GOTRACEBACK=none.
+pub fn write_all_threads(here: Option<(usize, usize)>) {
+    if shows(Traceback::Single) {
+        on_system_stack(|| {
+            here.inspect(|&(rip, rbp)| dump::current(rip, rbp));
+            dump::others();
+        });
+    }
+}
+
+/// What an end shows that is the current thread's own but the program's too: a panic that nobody catches on the main thread.
+pub(crate) fn write_thread_or_all(rip: usize, rbp: usize) {
+    if shows(Traceback::All) { write_all_threads(Some((rip, rbp))) } else { write_thread(rip, rbp) }
 }
 
 #[doc(hidden)]
@@ -100,7 +126,6 @@ pub fn write_backtrace(rip: usize, rbp: usize) {
 pub fn throw(message: fmt::Arguments<'_>, at: &core::panic::Location<'_>) -> ! {
     platform().set_interrupts(false);
     report!("fatal error: {message}\n\t{}:{}", at.file(), at.line());
-    let (rip, rbp) = crate::cpu::here();
-    write_backtrace(rip, rbp);
+    write_all_threads(Some(crate::cpu::here()));
     platform().exit(2)
 }

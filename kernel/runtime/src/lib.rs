@@ -4,7 +4,7 @@
 //!
 //! | room      | what is in it                                                         | Go                     |
 //! |-----------|-----------------------------------------------------------------------|------------------------|
-//! | `report`  | gctrace, memory statistics                                             | mstats.go, mgc.go      |
+//! | `report`  | gctrace, memory statistics, dumps of all threads                       | mstats.go, traceback.go |
 //! | `gc`      | `Gc`, roots, marking, pacing                                           | mgc*.go                |
 //! | `sched`   | green threads, the switch, the timer's tick                            | proc.go, asm_amd64.s   |
 //! | `stack`   | slots, guard pages, growth by page fault                               | stack.go               |

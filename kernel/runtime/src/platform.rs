@@ -111,8 +111,15 @@ pub unsafe trait Platform: Sync {
     /// Console bytes. May be called anywhere, handlers included; never blocks on a lock that the interrupted code may hold.
     fn write(&self, to: Stream, bytes: &[u8]);
 
-    /// Prints the call chain from `rip` and `rbp` to [`Stream::Report`], innermost first, names where known.
+    /// Prints the call chain from `rip` and `rbp` to [`Stream::Report`], innermost first, names where known, two lines a frame:
+    /// `name(...)` and `\t0xADDRESS +0xOFFSET`, the address one that belongs to the call.
     fn write_backtrace(&self, rip: usize, rbp: usize);
+
+    /// The function around an address, and how far into it the address is.
+    fn function_at(&self, address: usize) -> Option<(&'static str, usize)> {
+        let _ = address;
+        None
+    }
 
     /// Calls `f`; true if an exception ended it.
     fn catch(&self, f: &mut dyn FnMut()) -> bool;

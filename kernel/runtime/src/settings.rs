@@ -25,8 +25,20 @@ pub struct Settings {
     pub clobber_free: bool,
     /// GODEBUG=invalidptr=0 switches it off: a reference that leads to free memory of the heap is fatal.
     pub invalid_pointers: bool,
-    /// GOTRACEBACK is not `none`.
-    pub tracebacks: bool,
+    /// GOTRACEBACK.
+    pub traceback: Traceback,
+}
+
+/// Whom a report of a fatal error shows. Go: `gotraceback`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Traceback {
+    /// Nobody.
+    None,
+    /// The thread that failed; all of them if the runtime itself failed, or nobody in particular.
+    Single,
+    /// All threads. Go's `system` and `crash` are the same here: the runtime's own frames are always shown, and there is no core.
+    All,
 }
 
 /// One thing that was not understood.
@@ -52,7 +64,7 @@ impl Settings {
         gc_stress: 0,
         clobber_free: false,
         invalid_pointers: true,
-        tracebacks: true,
+        traceback: Traceback::Single,
     };
 
     /// Splits `line` into settings and the rest, which starts with the program's name.
@@ -83,8 +95,9 @@ impl Settings {
                 _ => "expected GOMAXPROCS=NUMBER, at least 1",
             },
             "GOTRACEBACK" => match value {
-                "none" => return self.tracebacks = false,
-                "single" | "all" | "system" | "crash" => return self.tracebacks = true,
+                "none" => return self.traceback = Traceback::None,
+                "single" => return self.traceback = Traceback::Single,
+                "all" | "system" | "crash" => return self.traceback = Traceback::All,
                 _ => "expected GOTRACEBACK=none, single, all, system or crash",
             },
             "GODEBUG" => {

@@ -48,7 +48,7 @@ pub unsafe fn start(platform: &'static dyn Platform, start: Start) -> ! {
     set_platform(platform);
     // 2. What the user wants.
     let (settings, rest) = Settings::parse(start.command_line, &mut |warning| report!("{warning}"));
-    fatal::set_tracebacks(settings.tracebacks);
+    fatal::set_traceback(settings.traceback);
     // 3. The heap, its first 4 MiB, and the collector.
     gc::set_up(&settings);
     // 4. Stacks and threads.

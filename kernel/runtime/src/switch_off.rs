@@ -36,6 +36,10 @@ pub enum Mechanism {
     TimerStop,
     /// Sweeping after marking.
     Sweep,
+    /// Taking a handler for a section when it allocates.
+    HandlerCount,
+    /// Acting on the watchdog's interrupt.
+    Watchdog,
     /// Running destructors on the way out of a panic.
     Unwinding,
     /// The stack below the limit that a panic may use.
@@ -68,17 +72,17 @@ mod bits {
         }
     }
 
-    pub(crate) fn is_off(mechanism: Mechanism) -> bool {
+    /// Whether it is switched off just now.
+    pub fn is_off(mechanism: Mechanism) -> bool {
         OFF.load(Ordering::Relaxed) & (1 << mechanism as u32) != 0
     }
 }
 
 #[cfg(feature = "switch-off")]
-pub(crate) use bits::is_off;
-#[cfg(feature = "switch-off")]
-pub use bits::{Off, disable};
+pub use bits::{Off, disable, is_off};
 
+/// Whether it is switched off just now.
 #[cfg(not(feature = "switch-off"))]
-pub(crate) const fn is_off(_: Mechanism) -> bool {
+pub const fn is_off(_: Mechanism) -> bool {
     false
 }

@@ -6,10 +6,10 @@
 //! Unsafe here: the contracts.
 #![allow(unsafe_code)]
 
-use crate::platform::{Fault, Registers, Verdict};
-use crate::sched;
 #[cfg(feature = "switch-off")]
-use crate::{cpu::SafepointsHeld, gc};
+use crate::cpu::SafepointsHeld;
+use crate::platform::{Fault, Registers, Verdict};
+use crate::{cpu, gc, sched};
 use core::fmt;
 use core::panic::Location;
 
@@ -28,6 +28,27 @@ pub unsafe fn timer(registers: &mut Registers) {
 /// As [`timer`].
 pub unsafe fn page_fault(fault: Fault, registers: &mut Registers) -> Verdict {
     sched::page_fault(&fault, registers)
+}
+
+/// Runs a handler, the two above or another. Whoever allocates in it is found out.
+pub fn in_handler(handler: impl FnOnce()) {
+    cpu::count_handler(true);
+    handler();
+    cpu::count_handler(false);
+}
+
+/// What a CPU that does not answer may be doing, for a watchdog's judgement and its report.
+#[derive(Clone, Copy, Debug)]
+pub struct Occupation {
+    /// A collection, which may take long with interrupts off.
+    pub collects: bool,
+    /// The no-safepoint sections that it is in.
+    pub sections: u32,
+}
+
+/// Takes no lock; in any context.
+pub fn occupation() -> Occupation {
+    Occupation { collects: gc::is_collecting(), sections: cpu::sections() }
 }
 
 /// Somebody panicked, here. Does not return if that is one thread's affair. Where it is not (in a no-safepoint section, in a handler, off a

@@ -50,7 +50,7 @@ struct Reserve {
 impl Reserve {
     fn fill(&mut self, frames: &mut Frames) {
         while self.len < RESERVE
-            && let Some(frame) = frames.alloc_4k()
+            && let Some(frame) = small(frames)
         {
             self.put_back(frame);
         }
@@ -72,11 +72,62 @@ impl TableFrames for Reserve {
 
 impl TableFrames for Frames<'_> {
     fn take(&mut self) -> Option<Frame4K> {
-        self.alloc_4k()
+        small(self)
     }
 
     fn put_back(&mut self, frame: Frame4K) {
         self.free_4k(frame);
+    }
+}
+
+fn small(frames: &mut Frames) -> Option<Frame4K> {
+    #[cfg(feature = "switch-off")]
+    if refuse::refuses() {
+        return None;
+    }
+    frames.alloc_4k()
+}
+
+fn large(frames: &mut Frames) -> Option<Frame2M> {
+    #[cfg(feature = "switch-off")]
+    if refuse::is_on() {
+        return None;
+    }
+    frames.alloc_2m()
+}
+
+/// Frames refused on purpose. Meanwhile all are small ones, so that each can be the one that is missing.
+#[cfg(feature = "switch-off")]
+pub mod refuse {
+    use super::{AtomicUsize, Relaxed};
+
+    #[unsafe(link_section = ".bss.runtime")]
+    static ASKED: AtomicUsize = AtomicUsize::new(0);
+    #[unsafe(link_section = ".bss.runtime")]
+    static FIRST: AtomicUsize = AtomicUsize::new(0);
+    #[unsafe(link_section = ".bss.runtime")]
+    static END: AtomicUsize = AtomicUsize::new(0);
+
+    /// From now on: of the requests for a frame, counted from 1, those in `numbers` are refused.
+    pub fn requests(numbers: core::ops::Range<usize>) {
+        ASKED.store(0, Relaxed);
+        FIRST.store(numbers.start, Relaxed);
+        END.store(numbers.end, Relaxed);
+    }
+
+    /// No more. How many requests there were.
+    pub fn stop() -> usize {
+        END.store(0, Relaxed);
+        ASKED.load(Relaxed)
+    }
+
+    pub(super) fn is_on() -> bool {
+        END.load(Relaxed) != 0
+    }
+
+    pub(super) fn refuses() -> bool {
+        let number = ASKED.fetch_add(1, Relaxed) + 1;
+        is_on() && (FIRST.load(Relaxed)..END.load(Relaxed)).contains(&number)
     }
 }
 
@@ -128,7 +179,7 @@ pub fn commit(range: Range) -> Result<(), OutOfFrames> {
 fn commit_step(frames: &mut Frames, at: &mut Address, end: Address) -> Option<()> {
     let next = step_end(*at, end);
     if next.0 - at.0 == LARGE_PAGE
-        && let Some(frame) = frames.alloc_2m()
+        && let Some(frame) = large(frames)
     {
         if paging::map_2m(*at, frame, Access::ReadWrite, frames).is_none() {
             frames.free_2m(frame);
@@ -138,7 +189,7 @@ fn commit_step(frames: &mut Frames, at: &mut Address, end: Address) -> Option<()
         return Some(());
     }
     while *at < next {
-        let frame = frames.alloc_4k()?;
+        let frame = small(frames)?;
         if paging::map_4k(*at, frame, Access::ReadWrite, frames).is_none() {
             frames.free_4k(frame);
             return None;

@@ -39,6 +39,8 @@ mod take_over;
 
 #[cfg(target_os = "none")]
 pub(crate) use commit::grow_in_fault;
+#[cfg(all(target_os = "none", feature = "switch-off"))]
+pub use commit::refuse;
 pub use frames::PhysicalAddress;
 pub use plan::reserve;
 #[cfg(target_os = "none")]

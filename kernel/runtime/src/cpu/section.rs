@@ -18,17 +18,26 @@ const TICK: u32 = 1;
 /// Under gcstress: this CPU's cache is to be flushed at the section's end, so that the next allocation is noticed too.
 const EMPTY_CACHE: u32 = 2;
 
+/// Added to the depth while a handler runs, so that whoever allocates there finds a section.
+pub(super) const HANDLER: u32 = 1 << 16;
+
 impl Section {
     pub(super) const fn new(depth: u32) -> Section {
         Section { depth: AtomicU32::new(depth), noted: AtomicU32::new(0) }
     }
 
     pub(super) fn is_inside(&self) -> bool {
-        self.depth.load(Ordering::Relaxed) != 0
+        self.sections() != 0
+    }
+
+    /// How many of the code that runs, or that a handler interrupted.
+    pub(super) fn sections(&self) -> u32 {
+        self.depth.load(Ordering::Relaxed) % HANDLER
     }
 
     pub(super) fn set_inside(&self, inside: bool) {
-        self.depth.store(u32::from(inside), Ordering::Relaxed);
+        let handlers = self.depth.load(Ordering::Relaxed) & !(HANDLER - 1);
+        self.depth.store(handlers | u32::from(inside), Ordering::Relaxed);
     }
 
     pub(super) fn note(&self) {

@@ -169,6 +169,11 @@ pub(crate) fn is_off() -> bool {
     STATE.lock().pacer.is_off()
 }
 
+/// Whether one is under way on this CPU; in any context.
+pub(crate) fn is_collecting() -> bool {
+    STATE.is_locked()
+}
+
 pub(crate) fn totals() -> Totals {
     STATE.lock().total
 }

@@ -1,5 +1,6 @@
 //! What the runtime tells of itself, in Go's own formats.
 
+pub(crate) mod dump;
 mod gctrace;
 mod memory_stats;
 

@@ -35,7 +35,7 @@ pub(crate) unsafe fn leave_first_section() {
     drop(core::mem::ManuallyDrop::into_inner(unsafe { SafepointsHeld::assume() }));
 }
 
-pub(super) fn start_thread(limit: Bytes, slots: RootSlots) -> Result<u64, (RootSlots, Exhausted)> {
+pub(super) fn start_thread(limit: Bytes, slots: RootSlots, created_at: usize) -> Result<u64, (RootSlots, Exhausted)> {
     let held = SafepointsHeld::enter();
     let thread = match held.on_system_stack(|| records::take_record(limit)) {
         Ok(thread) => thread,
@@ -46,6 +46,7 @@ pub(super) fn start_thread(limit: Bytes, slots: RootSlots) -> Result<u64, (RootS
     // SAFETY: the top page is committed and the stack not in use.
     thread.saved_sp().set(unsafe { switch::first_frame(thread.stack().top().0, thread_start) });
     thread.creator.set(current_in(&held).id.get());
+    thread.created_at.set(created_at);
     held.cpu().run_queue.push(thread);
     Ok(thread.id.get())
 }

@@ -4,11 +4,10 @@
 #![allow(unsafe_code)]
 
 use super::tick::tick;
-use super::{State, Thread, WaitReason, records, switch};
+use super::{State, Thread, WaitReason, switch};
 use crate::cpu::{Cpu, SafepointsHeld};
-use crate::fatal::write_backtrace;
 use crate::platform::platform;
-use crate::{report, throw};
+use crate::{fatal, report, throw};
 use core::cell::Cell;
 
 /// On the system stack: nobody runs. Waits for a thread to become runnable and runs it.
@@ -56,6 +55,7 @@ pub(super) fn yield_in(held: &SafepointsHeld) {
 
 pub(super) fn park_in(held: &SafepointsHeld, thread: &'static Thread, reason: WaitReason) {
     thread.state.set(State::Parked(reason));
+    thread.waiting_since_ns.set(platform().now());
     match held.cpu().run_queue.pop() {
         Some(next) => go_on_with(held, thread.saved_sp(), next),
         // SAFETY: a thread runs, so the system stack is free.
@@ -112,13 +112,6 @@ pub(super) fn current_in(held: &SafepointsHeld) -> &'static Thread {
 /// Go's words for it, and Go's status.
 fn deadlock() -> ! {
     report!("fatal error: all goroutines are asleep - deadlock!");
-    records::for_each_thread(|thread| {
-        if let State::Parked(reason) = thread.state.get() {
-            report!("\ngoroutine {} [{}]:", thread.id.get(), reason.words());
-            // SAFETY: a parked thread's frame is as `switch` left it: six registers, then the return address.
-            let (rip, rbp) = unsafe { switch::saved_frame(thread.saved_sp().get()) };
-            write_backtrace(rip, rbp);
-        }
-    });
+    fatal::write_all_threads(None);
     platform().exit(2)
 }

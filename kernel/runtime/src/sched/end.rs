@@ -6,10 +6,9 @@
 use super::dispatch::{current_in, schedule};
 use super::{Failure, RootSlots, Thread, records, switch};
 use crate::cpu::{self, SafepointsHeld};
-use crate::fatal::write_backtrace;
 use crate::platform::{Fault, Registers, Verdict, platform};
 use crate::stack::{self, Growth};
-use crate::{report, throw};
+use crate::{fatal, report, throw};
 
 /// The main thread's number, as in Go.
 const MAIN: u64 = 1;
@@ -58,8 +57,14 @@ pub(crate) fn page_fault(fault: &Fault, registers: &mut Registers) -> Verdict {
             fault.address
         );
     }
-    report!("runtime: goroutine {} stack exceeds {}-byte limit\n{failure}", thread.id.get(), thread.stack().limit().0);
-    write_backtrace(registers.rip, registers.rbp);
+    let (id, stack) = (thread.id.get(), thread.stack());
+    match failure {
+        Failure::OutOfMemory => {
+            report!("runtime: goroutine {id} stack cannot exceed {} bytes\n{failure}", stack.committed().0)
+        }
+        _ => report!("runtime: goroutine {id} stack exceeds {}-byte limit\n{failure}", stack.limit().0),
+    }
+    write_ending(thread, registers.rip, registers.rbp);
     thread.failure.set(Some(failure));
     cpu.set_in_section(true);
     registers.rip = end_failed as *const () as usize;
@@ -67,6 +72,14 @@ pub(crate) fn page_fault(fault: &Fault, registers: &mut Registers) -> Verdict {
     registers.rbp = 0;
     registers.rsp = cpu.system_stack_top() - 8;
     Verdict::Resume
+}
+
+/// What a thread was doing that ends before its end; with the main thread the program ends, so all are shown, as in Go.
+fn write_ending(thread: &'static Thread, rip: usize, rbp: usize) {
+    match thread.id.get() {
+        MAIN => fatal::write_all_threads(Some((rip, rbp))),
+        _ => fatal::write_thread(rip, rbp),
+    }
 }
 
 /// Ends the calling thread as it stands, without a result and without destructors; ends the program if it is the main thread.

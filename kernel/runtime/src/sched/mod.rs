@@ -34,7 +34,7 @@ pub(crate) use end::page_fault;
 pub use join::JoinHandle;
 pub use panic::{Panic, catch_unwind, contain};
 pub(crate) use panic::{out_of_memory, panic};
-pub(crate) use records::for_each_thread;
+pub(crate) use records::{for_each_thread, for_each_thread_at_the_end};
 pub(crate) use run_queue::RunQueue;
 pub(crate) use sleep::Sleepers;
 pub(crate) use thread::{RootSlots, State, Thread, WaitReason};
@@ -45,7 +45,7 @@ pub(crate) use tick::{tick_in_thread, timer};
 
 use crate::addr::Bytes;
 use crate::allocator::{self, Exhausted};
-use crate::cpu::SafepointsHeld;
+use crate::cpu::{self, SafepointsHeld};
 use crate::platform::platform;
 use crate::stack;
 use alloc::boxed::Box;
@@ -88,7 +88,16 @@ impl Builder {
     /// Starts a thread that runs `f`; it gets the processor when the caller gives it up.
     ///
     /// Takes a stack page and a few small heap objects; an error means that not even a collection found them.
+    #[inline(never)]
     pub fn spawn<F, T>(self, f: F) -> Result<JoinHandle<T>, Exhausted>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        self.spawn_from(cpu::caller(), f)
+    }
+
+    fn spawn_from<F, T>(self, created_at: usize, f: F) -> Result<JoinHandle<T>, Exhausted>
     where
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
@@ -98,18 +107,19 @@ impl Builder {
         let packet = shared.packet();
         let entry = Box::new(move || theirs.end(panic::contain(f)));
         let slots = RootSlots { entry: Some(entry), packet: Some(packet) };
-        let id = allocator::retrying(|slots| begin::start_thread(self.stack_limit, slots), slots)?;
+        let id = allocator::retrying(|slots| begin::start_thread(self.stack_limit, slots, created_at), slots)?;
         Ok(JoinHandle::new(shared, id))
     }
 }
 
 /// Starts a thread, as Go's `go`. Out of memory ends the calling thread.
+#[inline(never)]
 pub fn go<F, T>(f: F) -> JoinHandle<T>
 where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,
 {
-    Builder::new().spawn(f).unwrap_or_else(|exhausted| allocator::out_of_memory(exhausted))
+    Builder::new().spawn_from(cpu::caller(), f).unwrap_or_else(|exhausted| allocator::out_of_memory(exhausted))
 }
 
 /// Gives the processor to the next runnable thread, if there is one. Go: `runtime.Gosched`.

@@ -20,10 +20,9 @@
 
 use super::{Failure, Thread, end};
 use crate::cpu::{self, SafepointsHeld};
-use crate::fatal::write_backtrace;
 use crate::platform::{Exception, is_started, platform};
 use crate::switch_off::{self, Mechanism};
-use crate::{report, throw};
+use crate::{fatal, report, throw};
 use alloc::borrow::Cow;
 use alloc::string::String;
 use core::cell::{Cell, UnsafeCell};
@@ -299,9 +298,8 @@ fn report_death(thread: &Thread, message: fmt::Arguments<'_>, place: &str) {
     if !place.is_empty() {
         report!("\t{place}");
     }
-    report!("\ngoroutine {} [running]:", thread.id.get());
     let (rip, rbp) = cpu::here();
-    write_backtrace(rip, rbp);
+    fatal::write_thread_or_all(rip, rbp);
 }
 
 /// A text of at most so many bytes; what is longer is cut.

@@ -2,7 +2,7 @@
 //!
 //! A record keeps its stack: the next thread with the same limit starts on pages that are still there.
 //!
-//! Unsafe here: one `Send`.
+//! Unsafe here: one `Send`, the lock passed by.
 #![allow(unsafe_code)]
 
 use super::{State, Thread};
@@ -92,4 +92,14 @@ pub(super) fn give_back(thread: &'static Thread) {
 pub(crate) fn for_each_thread(f: impl FnMut(&'static Thread)) {
     let threads = THREADS.lock();
     threads.records.all().filter(|thread| thread.state.get() != State::Free).for_each(f);
+}
+
+/// The same for the report of a fatal error: whoever holds the lock will never give it back.
+pub(crate) fn for_each_thread_at_the_end(f: impl FnMut(&'static Thread)) {
+    if THREADS.is_locked() {
+        // SAFETY: whoever holds the lock was interrupted and does not go on. What it left half done are the free list and one
+        // new record; the pool counts a record when it is whole.
+        unsafe { THREADS.force_unlock() };
+    }
+    for_each_thread(f);
 }

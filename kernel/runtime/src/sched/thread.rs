@@ -1,11 +1,11 @@
 //! A green thread's record. Go: runtime2.go, `g`.
 //!
-//! Unsafe here: one `Sync`.
+//! Unsafe here: one `Sync`, the saved registers.
 #![allow(unsafe_code)]
 
-use super::Failure;
 use super::join::Packet;
 use super::panic::PanicSlot;
+use super::{Failure, switch};
 use crate::platform::Registers;
 use crate::stack::Stack;
 use alloc::boxed::Box;
@@ -63,6 +63,9 @@ pub(crate) struct Thread {
     pub(crate) ready_token: Cell<bool>,
     pub(crate) wake_at_ns: Cell<u64>,
     pub(crate) creator: Cell<u64>,
+    /// Where the creator goes on after its call of `go`.
+    pub(crate) created_at: Cell<usize>,
+    pub(crate) waiting_since_ns: Cell<u64>,
     /// Why a fault ended it. No reference: the collector does not look here.
     pub(crate) failure: Cell<Option<Failure>>,
     pub(crate) panic: PanicSlot,
@@ -85,6 +88,8 @@ impl Thread {
             ready_token: Cell::new(false),
             wake_at_ns: Cell::new(0),
             creator: Cell::new(0),
+            created_at: Cell::new(0),
+            waiting_since_ns: Cell::new(0),
             failure: Cell::new(None),
             panic: PanicSlot::new(),
         }
@@ -96,6 +101,17 @@ impl Thread {
 
     pub(crate) fn saved_sp(&self) -> &Cell<usize> {
         &self.saved_sp
+    }
+
+    /// Where the thread goes on, and its frame pointer there. It is not running, and stays so meanwhile.
+    pub(crate) fn resumes_at(&self) -> (usize, usize) {
+        if self.is_interrupted.get() {
+            // SAFETY: the interrupt wrote them, and nobody writes them again before the thread has run.
+            let registers = unsafe { &*self.registers.get() };
+            return (registers.rip, registers.rbp);
+        }
+        // SAFETY: whoever does not run and was not interrupted has been left by a switch, or is new.
+        unsafe { switch::saved_frame(self.saved_sp.get()) }
     }
 }
 

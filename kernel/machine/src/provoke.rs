@@ -1,0 +1,45 @@
+//! Faults on request, for tests: a handler that does as it is told, stacks that are none, interrupts of one's own, frames refused.
+
+use core::arch::asm;
+use core::sync::atomic::{AtomicPtr, Ordering};
+
+use crate::gdt::{self, Slot};
+use crate::{apic, trap};
+
+pub use crate::memory::refuse;
+
+/// The interrupts that the kernel knows, and one that it does not.
+pub const TIMER: u8 = trap::vector::TIMER as u8;
+pub const SPURIOUS: u8 = trap::vector::SPURIOUS as u8;
+pub const UNKNOWN: u8 = 0x55;
+
+#[unsafe(link_section = ".bss.runtime")]
+static CALLED: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
+
+/// Calls `f` in an interrupt's handler, on its stack, interrupts off.
+pub fn in_handler(f: fn()) {
+    CALLED.store(f as *mut (), Ordering::Relaxed);
+    // SAFETY: the vector has a gate, and its handler is the one below.
+    unsafe { asm!("int {}", const trap::vector::PROVOKED) };
+}
+
+pub(crate) fn handler() {
+    // SAFETY: `in_handler`, the only one that stores there, stores a `fn()`.
+    let f = unsafe { core::mem::transmute::<*mut (), Option<fn()>>(CALLED.load(Ordering::Relaxed)) };
+    f.iter().for_each(|f| f());
+}
+
+/// The next page fault finds no stack: a double fault.
+pub fn break_page_fault_stack() {
+    gdt::break_stack(Slot::PageFault);
+}
+
+/// The next double fault finds no stack: the machine resets.
+pub fn break_double_fault_stack() {
+    gdt::break_stack(Slot::DoubleFault);
+}
+
+/// Interrupts this CPU through its APIC.
+pub fn interrupt_self(vector: u8) {
+    apic::interrupt_self(vector);
+}

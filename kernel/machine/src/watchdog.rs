@@ -1,0 +1,128 @@
+//! The watchdog: a CPU that takes no interrupt for a second is stuck, and an interrupt that cannot be masked says where.
+//!
+//! 1. The old interval timer's channel 0 counts down once, 55 ms at the most. Each interrupt of the APIC's timer, every 10 ms, winds it up
+//!    again ([`feed`]), so it does not expire as long as interrupts are taken. This costs three port writes a tick.
+//! 2. When it does expire, the I/O APIC delivers that as an NMI: it comes through `cli`. The handler winds the timer up again and counts.
+//! 3. After [`STRIKES`] in a row the CPU is stuck: registers, section and threads are printed, status 2. A collection runs with interrupts off
+//!    and may take long; it gets [`STRIKES_COLLECTING`]. So does nobody else: a report that goes on and on feeds the watchdog by its words.
+//!
+//! An NMI while the timer has not expired is somebody else's (a button, a monitor, broken memory): the first is reported, all are counted.
+//!
+//! A stopped or starved virtual machine is not taken for a stuck CPU: a strike is counted where the CPU has run since the one before. A
+//! machine whose timer does not reach the I/O APIC's pin 2 gets no NMI, and has no watchdog.
+
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
+
+use runtime::addr::Bytes;
+use runtime::switch_off::{self, Mechanism};
+use runtime::upcall;
+use x86_64::instructions::port::Port;
+
+use crate::memory::{self, PhysicalAddress};
+use crate::{apic, tsc};
+
+/// Expiries, of 55 ms each, until the CPU is given up: 1.1 s, and about a minute.
+const STRIKES: u32 = 20;
+const STRIKES_COLLECTING: u32 = 1100;
+
+/// The interval timer: channel 0 counts down once from a number that follows; tell the state of channel 0's output.
+const COMMAND: u16 = 0x43;
+const CHANNEL: u16 = 0x40;
+const COUNT_DOWN: u8 = 0b0011_0000;
+const READ_BACK: u8 = 0b1110_0010;
+const OUTPUT: u8 = 1 << 7;
+
+/// The I/O APIC, where every PC has its first; an index register, and 16 bytes behind it the data. The interval timer is on its pin 2.
+const IO_APIC: PhysicalAddress = PhysicalAddress(0xfec0_0000);
+const DATA: usize = 0x10;
+const PIN_2: u32 = 0x10 + 2 * 2;
+const DELIVER_NMI: u32 = 0b100 << 8;
+
+#[unsafe(link_section = ".bss.runtime")]
+static RUNS: AtomicBool = AtomicBool::new(false);
+#[unsafe(link_section = ".bss.runtime")]
+static COUNT: AtomicU32 = AtomicU32::new(0);
+#[unsafe(link_section = ".bss.runtime")]
+static FED_NS: AtomicU64 = AtomicU64::new(0);
+#[unsafe(link_section = ".bss.runtime")]
+static FOREIGN: AtomicUsize = AtomicUsize::new(0);
+
+/// What an NMI means.
+pub(crate) enum Meaning {
+    /// The timer was not wound up in time, which may happen.
+    Late,
+    /// This CPU has not taken an interrupt for so long.
+    Stuck { ms: u64 },
+    /// Not the watchdog's; so many came before it.
+    Foreign(usize),
+}
+
+/// Routes the interval timer to this CPU's NMI and winds it up. Interrupts are on, and the timer ticks.
+pub(crate) fn start() {
+    let registers = memory::map_device(IO_APIC, Bytes(0x20)).0;
+    let write = |index: u32, value: u32| {
+        let at = core::ptr::with_exposed_provenance_mut::<u32>(registers);
+        // SAFETY: the two registers are mapped, and nobody else drives the device.
+        unsafe {
+            at.write_volatile(index);
+            at.byte_add(DATA).write_volatile(value);
+        }
+    };
+    write(PIN_2 + 1, apic::id() << 24);
+    write(PIN_2, DELIVER_NMI);
+    RUNS.store(true, Relaxed);
+    feed();
+}
+
+/// No more: the kernel has come to its end.
+pub(crate) fn stop() {
+    RUNS.store(false, Relaxed);
+}
+
+/// The CPU takes interrupts, or says something.
+pub(crate) fn feed() {
+    if RUNS.load(Relaxed) {
+        COUNT.store(0, Relaxed);
+        FED_NS.store(tsc::now(), Relaxed);
+        wind_up();
+    }
+}
+
+/// In the NMI's handler.
+pub(crate) fn judge() -> Meaning {
+    if !RUNS.load(Relaxed) || !has_expired() {
+        return Meaning::Foreign(FOREIGN.fetch_add(1, Relaxed));
+    }
+    wind_up();
+    let count = COUNT.load(Relaxed) + 1;
+    COUNT.store(count, Relaxed);
+    let patience = if upcall::occupation().collects { STRIKES_COLLECTING } else { STRIKES };
+    if count < patience || switch_off::is_off(Mechanism::Watchdog) {
+        return Meaning::Late;
+    }
+    stop();
+    Meaning::Stuck { ms: (tsc::now() - FED_NS.load(Relaxed)) / 1_000_000 }
+}
+
+/// NMIs that were not the watchdog's.
+pub fn foreign_nmis() -> usize {
+    FOREIGN.load(Relaxed)
+}
+
+fn wind_up() {
+    let mut channel = Port::<u8>::new(CHANNEL);
+    // SAFETY: channel 0 is this file's. An NMI between the writes winds up too; then the count is the one or the other.
+    unsafe {
+        Port::<u8>::new(COMMAND).write(COUNT_DOWN);
+        channel.write(0xff);
+        channel.write(0xff);
+    }
+}
+
+fn has_expired() -> bool {
+    // SAFETY: asks for the output's state and reads it.
+    unsafe {
+        Port::<u8>::new(COMMAND).write(READ_BACK);
+        Port::<u8>::new(CHANNEL).read() & OUTPUT != 0
+    }
+}

@@ -1,0 +1,255 @@
+//! Faults survived, and those that are not survived but named: memory that runs out at any frame, overflows, stacks that are none, interrupts
+//! that nobody sent, NMIs at any instant, a handler that allocates, a CPU that takes no interrupt.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::arch::asm;
+use core::hint::black_box;
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use machine::provoke::{self, refuse};
+use machine::{foreign_nmis, memory};
+use runtime::kernel_test;
+use runtime::prelude::*;
+use runtime::switch_off::{Mechanism, disable};
+
+use crate::canary::{Canary, collect_cleanly};
+use crate::dumps::stray_write;
+
+const KIB: usize = 1 << 10;
+const MS: u64 = 1_000_000;
+
+/// Uses so many bytes of stack and finds them unchanged.
+#[inline(never)]
+fn use_stack(bytes: usize) -> bool {
+    let mut frame = [bytes; 32];
+    black_box(&mut frame);
+    let rest = bytes < 512 || use_stack(bytes - size_of_val(&frame));
+    rest && black_box(&frame).iter().all(|word| *word == bytes)
+}
+
+#[inline(never)]
+fn overflow(depth: usize) -> usize {
+    if black_box(true) { black_box(overflow(black_box(depth) + 1)) + 1 } else { depth }
+}
+
+/// Frames that nobody has, with the reserve for growth faults full.
+fn free_frames() -> usize {
+    memory::refill_reserve();
+    memory::free_memory().0 / 4096
+}
+
+/// Takes memory in every way: stack, a thread, small objects, large ones beyond what the heap has.
+fn take_memory() -> Result<bool, Failure> {
+    let own_stack = use_stack(700 * KIB);
+    let thread = Builder::new().stack_limit(512 * KIB).spawn(|| use_stack(400 * KIB));
+    let stack = thread.map_err(|_| Failure::OutOfMemory)?.join()?;
+    let objects: Vec<Gc<Canary>> = (0..500).map(|_| Canary::hatch()).collect();
+    let large: Vec<Vec<u8>> = (0..10).map(|_| black_box(Vec::with_capacity(512 * KIB))).collect();
+    Ok(own_stack && stack && objects.iter().all(|object| object.is_intact()) && large.len() == 10)
+}
+
+/// Out of memory at the first frame that the workload needs, at the second, and so on until it needs no more: each time the thread that asked
+/// ends, or what it asked is refused; the heap is sound, its memory free again, and the frames are all there.
+#[kernel_test(cmdline = "GOTRACEBACK=none")]
+fn memory_runs_out_at_each_frame_in_turn() {
+    let attempt = |number: usize| {
+        let outcome = go(move || {
+            refuse::requests(number..usize::MAX);
+            take_memory()
+        });
+        let outcome = outcome.join();
+        (outcome.and_then(|inner| inner), refuse::stop())
+    };
+    assert_eq!(attempt(1).0, Err(Failure::OutOfMemory));
+    collect_cleanly();
+    let (heap_before, frames_before) = (memory_stats().heap_alloc, free_frames());
+    let mut refused = 0;
+    for number in 1.. {
+        let (outcome, asked) = attempt(number);
+        collect_cleanly();
+        assert!(runtime::inspect::check_heap().is_ok(), "after {number} frames");
+        let heap = memory_stats().heap_alloc;
+        assert!(heap < heap_before + 64 * KIB, "{heap} bytes live after {number} frames, {heap_before} before");
+        match &outcome {
+            Err(failure) => assert_eq!(*failure, Failure::OutOfMemory, "after {number} frames"),
+            Ok(intact) => assert!(*intact, "after {number} frames"),
+        }
+        if asked < number {
+            assert_eq!(outcome, Ok(true));
+            break;
+        }
+        refused += 1;
+    }
+    // The heap has grown by a chunk or two, each record's pool by a step; a frame lost in each attempt would be 1,000 more.
+    let taken = frames_before - free_frames();
+    runtime::report!("{refused} frames refused in turn, then the workload passed; {taken} frames taken since");
+    assert!(refused > 1000 && taken < 2 * 1024 + 512, "{refused} refused, {taken} taken");
+}
+
+#[kernel_test(cmdline = "GOTRACEBACK=none")]
+fn a_thousand_overflows_in_a_row_lose_no_frame() {
+    let overflowed = || {
+        let thread = Builder::new().stack_limit(128 * KIB).spawn(|| overflow(0));
+        assert_eq!(thread.expect("there is memory for one thread").join(), Err(Failure::StackOverflow));
+    };
+    overflowed();
+    let before = free_frames();
+    (0..1000).for_each(|_| overflowed());
+    assert_eq!(free_frames(), before);
+}
+
+#[kernel_test(
+    status = 2,
+    says = "fatal error: double fault|CPU 0, stack: thread stacks|dumps::stray_write(...)|dumps.rs:|rip 0xffffffff8"
+)]
+fn a_page_fault_without_a_stack_is_a_double_fault_and_named() {
+    provoke::break_page_fault_stack();
+    stray_write();
+}
+
+#[kernel_test(off, resets)]
+fn without_a_stack_for_double_faults_the_machine_resets() {
+    provoke::break_double_fault_stack();
+    provoke::break_page_fault_stack();
+    stray_write();
+}
+
+#[kernel_test(
+    status = 2,
+    says = "write to the absent 0x0000000000003ff8|CPU 0, stack: no part of the address plan|rsp 0x0000000000004000"
+)]
+fn a_stack_pointer_to_nowhere_is_named() {
+    // SAFETY: nothing is mapped there, and nobody comes back.
+    unsafe { asm!("mov rsp, 0x4000", "push rax", options(noreturn)) };
+}
+
+#[kernel_test(status = 2, says = "CPU 0, stack: no part of the address plan|rsp 0x4000000000000000")]
+fn a_stack_pointer_that_is_no_address_is_named() {
+    // SAFETY: no such address exists, and nobody comes back.
+    unsafe { asm!("mov rsp, {}", "push rax", in(reg) 1usize << 62, options(noreturn)) };
+}
+
+#[kernel_test(status = 2, says = "write to the absent|CPU 0, stack: interrupts' stack|trap 0x60(...)|frames elided...")]
+fn a_handler_that_overflows_its_stack_is_named() {
+    provoke::in_handler(|| {
+        black_box(overflow(0));
+    });
+}
+
+#[kernel_test(status = 2, says = "expected nobody to allocate|or a handler|trap 0x60(...)|faults::allocate(...)")]
+fn an_allocation_in_a_handler_is_thrown() {
+    provoke::in_handler(allocate);
+}
+
+#[kernel_test(off)]
+fn without_the_count_of_handlers_nobody_notices_that_one_allocates() {
+    let _off = disable(Mechanism::HandlerCount);
+    provoke::in_handler(allocate);
+}
+
+#[inline(never)]
+fn allocate() {
+    drop(black_box(Box::new(1u64)));
+}
+
+#[kernel_test]
+fn spurious_and_repeated_interrupts_change_nothing() {
+    const TIMES: usize = 100_000;
+    let object = Canary::hatch();
+    let ticks = runtime::ticks();
+    for _ in 0..TIMES {
+        // SAFETY: both vectors have gates, and their handlers expect to be called for nothing.
+        unsafe {
+            asm!("int {}", const provoke::SPURIOUS);
+            asm!("int {}", const provoke::TIMER);
+        }
+    }
+    for vector in [provoke::SPURIOUS, provoke::TIMER, provoke::UNKNOWN] {
+        (0..TIMES).for_each(|_| provoke::interrupt_self(vector));
+    }
+    let start_ns = now();
+    sleep(30 * MS);
+    assert!(now() - start_ns >= 30 * MS && runtime::ticks() > ticks, "the timer goes on");
+    assert!(object.is_intact() && use_stack(64 * KIB));
+}
+
+/// Collects, switches and faults until so many NMIs have come; the host sends them.
+#[kernel_test(status = 0, nmis, says = "a non-maskable interrupt that is not the watchdog's")]
+fn ten_thousand_nmis_at_any_instant_change_nothing() {
+    static ROUNDS: [AtomicUsize; 3] = [const { AtomicUsize::new(0) }; 3];
+    static IS_OVER: AtomicBool = AtomicBool::new(false);
+    runtime::set_preemption(true);
+    let until_over = |number: usize, work: fn() -> bool| {
+        go(move || {
+            while !IS_OVER.load(Ordering::Relaxed) {
+                assert!(work());
+                ROUNDS[number].fetch_add(1, Ordering::Relaxed);
+            }
+        })
+    };
+    let threads = [
+        until_over(0, || {
+            let objects: Vec<Gc<Canary>> = (0..200).map(|_| Canary::hatch()).collect();
+            collect();
+            objects.iter().all(|object| object.is_intact())
+        }),
+        until_over(1, || {
+            yield_now();
+            true
+        }),
+        until_over(2, || {
+            let thread = Builder::new().stack_limit(1024 * KIB).spawn(|| use_stack(300 * KIB));
+            thread.is_ok_and(|thread| thread.join() == Ok(true))
+        }),
+    ];
+    while foreign_nmis() < 10_000 {
+        yield_now();
+    }
+    IS_OVER.store(true, Ordering::Relaxed);
+    for thread in threads {
+        assert_eq!(thread.join(), Ok(()));
+    }
+    let rounds = ROUNDS.each_ref().map(|count| count.load(Ordering::Relaxed));
+    runtime::report!("{} NMIs in {rounds:?} rounds of collecting, switching, faulting", foreign_nmis());
+    assert!(rounds.iter().all(|count| *count > 0) && runtime::inspect::check_heap().is_ok());
+}
+
+#[kernel_test(
+    status = 2,
+    says = "fatal error: CPU 0 has taken no interrupt for|interrupts are off, no-safepoint sections: 0|goroutine 1 [running]:"
+)]
+fn a_cpu_that_takes_no_interrupt_is_named() {
+    spin(u64::MAX);
+}
+
+#[kernel_test(uefi, status = 2, says = "fatal error: CPU 0 has taken no interrupt for|interrupts are off")]
+fn a_cpu_that_takes_no_interrupt_is_named_under_uefi_too() {
+    spin(u64::MAX);
+}
+
+#[kernel_test(off)]
+fn without_the_watchdog_a_cpu_may_take_no_interrupt() {
+    let _off = disable(Mechanism::Watchdog);
+    spin(2500 * MS);
+}
+
+/// Loops with interrupts off.
+#[inline(never)]
+fn spin(ns: u64) {
+    let end_ns = now().saturating_add(ns);
+    // SAFETY: they are on again afterwards.
+    unsafe { asm!("cli") };
+    while now() < end_ns {
+        core::hint::spin_loop();
+    }
+    // SAFETY: as they were.
+    unsafe { asm!("sti") };
+}
+
+#[kernel_test(status = 0)]
+fn a_cpu_that_takes_interrupts_late_is_left_alone() {
+    // As often as it likes, for a tenth of what is too long: a loaded host may have measured the clock wrong.
+    for _ in 0..20 {
+        spin(100 * MS);
+    }
+}
