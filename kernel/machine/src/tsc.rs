@@ -19,6 +19,8 @@ const HOLD: u8 = 0b1000_0000;
 /// Readings for one good one, and readings before we call the timer dead; each takes some microseconds.
 const TRIES: usize = 5;
 const PATIENCE: u32 = 500_000;
+/// Windows for one in which the host's scheduler did not keep the CPU away for so long that the count came round.
+const WINDOWS: usize = 10;
 const SANE_HZ: core::ops::RangeInclusive<u64> = 100_000_000..=10_000_000_000;
 const ASSUMED_HZ: u64 = 2_000_000_000;
 
@@ -30,10 +32,10 @@ static HERTZ: AtomicU64 = AtomicU64::new(0);
 #[unsafe(link_section = ".bss.runtime")]
 static SCALE: AtomicU64 = AtomicU64::new(0);
 
-/// Starts the clock at 0 and measures its rate: about 10 ms, bounded by some seconds if the timer is dead.
+/// Starts the clock at 0 and measures its rate: about 10 ms, bounded by a minute if the timer is dead.
 pub(crate) fn start() {
     ORIGIN.store(count(), Ordering::Relaxed);
-    let hertz = by_interval_timer().or_else(by_cpuid).unwrap_or_else(|| {
+    let hertz = (0..WINDOWS).find_map(|_| by_interval_timer()).or_else(by_cpuid).unwrap_or_else(|| {
         report!(
             "warning: no interval timer and no rate from CPUID; times assume a TSC of {} MHz",
             ASSUMED_HZ / 1_000_000
@@ -64,10 +66,11 @@ fn count() -> u64 {
 }
 
 /// Two readings of both counters, 10 ms apart. What passes between starting the interval timer and its first count does not
-/// enter; under QEMU that is 60 µs.
+/// enter; under QEMU that is 60 µs. `None` if it failed; another try may not.
 fn by_interval_timer() -> Option<u64> {
     const GATE: u8 = 1;
     const SPEAKER: u8 = 2;
+    const OUTPUT: u8 = 1 << 5;
     let (mut control, mut command, mut channel) = (Port::<u8>::new(0x61), Port::<u8>::new(0x43), Port::<u8>::new(0x42));
     // Channel 2 counts down from its highest, 55 ms.
     // SAFETY: the interval timer's second channel and its gate serve nobody else; the speaker is kept silent.
@@ -80,6 +83,10 @@ fn by_interval_timer() -> Option<u64> {
     }
     let (begin, first) = reading();
     let (end, last) = (0..PATIENCE).find_map(|_| (first.wrapping_sub(reading().1) >= PIT_COUNTS).then(reading))?;
+    // SAFETY: reads the state of the channel's output: it goes high when the count has come to its end, and began again.
+    if unsafe { control.read() } & OUTPUT != 0 {
+        return None;
+    }
     let hertz = (end - begin).saturating_mul(PIT_HZ) / u64::from(first.wrapping_sub(last).max(1));
     SANE_HZ.contains(&hertz).then_some(hertz)
 }

@@ -40,6 +40,9 @@ const DELIVER_NMI: u32 = 0b100 << 8;
 
 #[unsafe(link_section = ".bss.runtime")]
 static RUNS: AtomicBool = AtomicBool::new(false);
+/// The kernel has come to its end; the timer may still expire once.
+#[unsafe(link_section = ".bss.runtime")]
+static IS_OVER: AtomicBool = AtomicBool::new(false);
 #[unsafe(link_section = ".bss.runtime")]
 static COUNT: AtomicU32 = AtomicU32::new(0);
 #[unsafe(link_section = ".bss.runtime")]
@@ -76,7 +79,7 @@ pub(crate) fn start() {
 
 /// No more: the kernel has come to its end.
 pub(crate) fn stop() {
-    RUNS.store(false, Relaxed);
+    IS_OVER.store(RUNS.swap(false, Relaxed), Relaxed);
 }
 
 /// The CPU takes interrupts, or says something.
@@ -90,8 +93,12 @@ pub(crate) fn feed() {
 
 /// In the NMI's handler.
 pub(crate) fn judge() -> Meaning {
-    if !RUNS.load(Relaxed) || !has_expired() {
+    let is_over = IS_OVER.load(Relaxed);
+    if !(RUNS.load(Relaxed) || is_over) || !has_expired() {
         return Meaning::Foreign(FOREIGN.fetch_add(1, Relaxed));
+    }
+    if is_over {
+        return Meaning::Late;
     }
     wind_up();
     let count = COUNT.load(Relaxed) + 1;
