@@ -364,19 +364,25 @@ fn a_panic_while_a_fatal_error_is_reported_ends_the_program() {
     runtime::throw!("{Unprintable}");
 }
 
+fn panic_in_section(on_system_stack: bool) {
+    // SAFETY: it ends the machine.
+    unsafe { runtime::inspect::in_section(on_system_stack, || panic!("inside")) };
+}
+
 #[kernel_test(status = 2, says = "inside")]
 fn a_panic_in_a_section_stops_everything() {
-    let _ = catch_unwind(|| runtime::inspect::in_section(false, || panic!("inside")));
+    let _ = catch_unwind(|| panic_in_section(false));
 }
 
 #[kernel_test(status = 2, says = "inside")]
 fn a_panic_on_the_system_stack_stops_everything() {
-    let _ = catch_unwind(|| runtime::inspect::in_section(true, || panic!("inside")));
+    let _ = catch_unwind(|| panic_in_section(true));
 }
 
 #[kernel_test(status = 2, says = "no words for it")]
 fn a_panic_in_a_section_whose_message_panics_comes_to_an_end() {
-    runtime::inspect::in_section(false, || panic!("{Unprintable}"));
+    // SAFETY: it ends the machine.
+    unsafe { runtime::inspect::in_section(false, || panic!("{Unprintable}")) };
 }
 
 #[kernel_test(status = 0, mem = "64M")]

@@ -9,10 +9,15 @@ use core::arch::asm;
 use core::hint::black_box;
 use machine::{memory, report};
 use runtime::addr::Address;
-use runtime::inspect::{check_heap, standing_still};
+use runtime::inspect::check_heap;
 use runtime::kernel_test;
 use runtime::prelude::*;
 use runtime::switch_off::{Mechanism, disable};
+
+fn check_frames() -> Result<memory::owners::Owned, impl core::fmt::Display> {
+    // SAFETY: the walk only reads.
+    unsafe { runtime::inspect::standing_still(memory::check_frames) }
+}
 
 const JUNK: u64 = 0xdead_beef_dead_beef;
 
@@ -255,14 +260,14 @@ fn without_gcstress_a_thousand_allocations_bring_few_collections() {
 #[kernel_test]
 fn the_walk_finds_a_frame_without_owner_and_one_with_two() {
     let pages = [fresh_page(), fresh_page()];
-    assert!(standing_still(memory::check_frames).is_ok());
+    assert!(check_frames().is_ok());
     let entries = pages.map(leaf_entry);
     // SAFETY: the last entries of pages that only this test knows, and nobody touches; they are put back.
     let walk = |[first, second]: [u64; 2]| unsafe {
         let before = entries.map(|entry| entry.read_volatile());
         entries[0].write_volatile(first);
         entries[1].write_volatile(second);
-        let walk = standing_still(memory::check_frames);
+        let walk = check_frames();
         entries[0].write_volatile(before[0]);
         entries[1].write_volatile(before[1]);
         walk.err().map(|broken| broken.to_string()).unwrap_or_default()
@@ -282,7 +287,7 @@ fn the_walks_take_milliseconds() {
     let start = runtime::now();
     assert!(check_heap().is_ok());
     let middle = runtime::now();
-    let Ok(owned) = standing_still(memory::check_frames) else { panic!("the frames are sound") };
+    let Ok(owned) = check_frames() else { panic!("the frames are sound") };
     let end = runtime::now();
     black_box(&keep);
     report!(

@@ -43,7 +43,8 @@ fn is_machine_sound() -> bool {
     if let Err(broken) = runtime::inspect::check_heap() {
         return !fail(format_args!("it leaves the heap broken: {broken}"));
     }
-    if let Err(broken) = runtime::inspect::standing_still(crate::memory::check_frames) {
+    // SAFETY: the walk only reads.
+    if let Err(broken) = unsafe { runtime::inspect::standing_still(crate::memory::check_frames) } {
         return !fail(format_args!("it leaves the machine's frames broken: {broken}"));
     }
     true

@@ -7,6 +7,7 @@
 //! - [`binary_trees`]: the Benchmarks Game's program, allocation and collection and nothing else
 //! - [`spinner`]: a thread that never gives up the processor loses it, and does not stand in the collector's way
 //! - [`deep_recursion`]: a stack grows under a thread, and no frame moves
+//! - [`costs`]: what a stack's growth, a stop by the timer and an empty collection take
 //! - [`panics`]: what a panic costs, by the frames it crosses
 //! - [`churn`]: garbage of every kind around a live set that is checked all the time
 #![no_std]
@@ -15,6 +16,7 @@ extern crate alloc;
 
 pub mod binary_trees;
 pub mod churn;
+pub mod costs;
 pub mod deep_recursion;
 pub mod panics;
 pub mod spinner;

@@ -35,8 +35,11 @@ pub fn check_heap() -> Result<(), impl core::fmt::Display> {
     })
 }
 
-/// Runs `f` on the CPU's own stack in a no-safepoint section, so that no thread runs and no stack grows meanwhile. It must not allocate.
-pub fn standing_still<R>(f: impl FnOnce() -> R) -> R {
+/// Runs `f` on the CPU's own stack in a no-safepoint section, so that no thread runs and no stack grows meanwhile.
+///
+/// # Safety
+/// `f` neither allocates nor waits, yields or starts threads: a section does not end in the midst of it.
+pub unsafe fn standing_still<R>(f: impl FnOnce() -> R) -> R {
     SafepointsHeld::enter().on_system_stack(f)
 }
 
@@ -47,7 +50,10 @@ pub fn stack_growths() -> (usize, usize) {
 }
 
 /// Calls `f` inside a no-safepoint section, on the CPU's own stack if it is to be: where a panic is nobody's own.
-pub fn in_section(on_system_stack: bool, f: impl FnOnce()) {
+///
+/// # Safety
+/// As [`standing_still`].
+pub unsafe fn in_section(on_system_stack: bool, f: impl FnOnce()) {
     let held = SafepointsHeld::enter();
     if on_system_stack { held.on_system_stack(f) } else { f() }
 }
