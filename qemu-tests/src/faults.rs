@@ -79,6 +79,9 @@ fn memory_runs_out_at_each_frame_in_turn() {
             break;
         }
         refused += 1;
+        if number % 200 == 0 {
+            runtime::report!("{refused} frames refused in turn");
+        }
     }
     // The heap has grown by a chunk or two, each record's pool by a step; a frame lost in each attempt would be 1,000 more.
     let taken = frames_before - free_frames();
@@ -202,8 +205,13 @@ fn ten_thousand_nmis_at_any_instant_change_nothing() {
             thread.is_ok_and(|thread| thread.join() == Ok(true))
         }),
     ];
+    let mut told = 0;
     while foreign_nmis() < 10_000 {
         yield_now();
+        if foreign_nmis() >= told + 1000 {
+            told = foreign_nmis();
+            runtime::report!("{told} NMIs");
+        }
     }
     IS_OVER.store(true, Ordering::Relaxed);
     for thread in threads {

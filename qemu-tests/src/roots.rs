@@ -289,7 +289,7 @@ fn collect_by_tick() -> bool {
     const MS: u64 = 1_000_000;
     let (cycles_before, start_ns, start_tsc) = (runtime::cycles(), now(), read_tsc());
     while now() < start_ns + 10 * MS {}
-    let deadline = start_tsc + 20 * (read_tsc() - start_tsc);
+    let deadline = start_tsc + 50 * (read_tsc() - start_tsc);
     let object = hatch_into(|_| ());
     overwrite_dead_frames();
     runtime::set_forced_period(20 * MS);

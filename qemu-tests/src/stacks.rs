@@ -149,7 +149,7 @@ fn a_thread_in_a_loop_is_stopped() {
     // Three times: it goes on where it was, and is stopped again.
     (0..3).for_each(|_| yield_now());
     collect();
-    assert!(now() - start_ns < 1_000_000_000);
+    assert!(now() - start_ns < 30_000_000_000);
     core::mem::forget(thread);
 }
 

@@ -74,7 +74,7 @@ fn a_parked_thread_waits_for_ready_and_an_early_ready_is_not_lost() {
 fn sleepers_wake_in_the_order_of_their_times_and_not_before() {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     NEXT.store(0, Ordering::Relaxed);
-    let threads: Vec<_> = [60, 20, 40, 0]
+    let threads: Vec<_> = [300, 100, 200, 0]
         .into_iter()
         .map(|ms| {
             go(move || {

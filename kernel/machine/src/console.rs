@@ -78,7 +78,13 @@ impl Wire {
         while !bytes.is_empty() && PRESENT.load(Ordering::Relaxed) {
             match self.0.send_bytes(bytes) {
                 0 if patience == 0 => PRESENT.store(false, Ordering::Relaxed),
-                0 => patience -= 1,
+                0 => {
+                    patience -= 1;
+                    // A slow reader is no stuck CPU.
+                    if patience.is_multiple_of(1024) {
+                        watchdog::feed();
+                    }
+                }
                 sent => (bytes, patience) = (&bytes[sent..], LONG_PATIENCE),
             }
         }

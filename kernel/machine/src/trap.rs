@@ -66,6 +66,7 @@ fn dispatch(registers: &mut Registers) {
             if apic::timer_is_due() {
                 // SAFETY: this is the handler, and these are the registers.
                 unsafe { upcall::timer(registers) };
+                watchdog::feed();
             }
         }
         // A real one wants no answer; somebody's interrupt of that number would block all others without.
@@ -91,7 +92,7 @@ fn page_fault(registers: &mut Registers) {
 
 /// The watchdog's, or one that nobody explains: the first of those is reported.
 fn non_maskable(registers: &Registers) {
-    match watchdog::judge() {
+    match watchdog::judge(registers.rflags & INTERRUPTS != 0) {
         Meaning::Late | Meaning::Foreign(1..) => {}
         Meaning::Foreign(0) => {
             report!("warning: a non-maskable interrupt that is not the watchdog's; later ones are only counted");

@@ -3,8 +3,9 @@
 //! 1. The old interval timer's channel 0 counts down once, 55 ms at the most. Each interrupt of the APIC's timer, every 10 ms, winds it up
 //!    again ([`feed`]), so it does not expire as long as interrupts are taken. This costs three port writes a tick.
 //! 2. When it does expire, the I/O APIC delivers that as an NMI: it comes through `cli`. The handler winds the timer up again and counts.
-//! 3. After [`STRIKES`] in a row the CPU is stuck: registers, section and threads are printed, status 2. A collection runs with interrupts off
-//!    and may take long; it gets [`STRIKES_COLLECTING`]. So does nobody else: a report that goes on and on feeds the watchdog by its words.
+//! 3. After [`STRIKES`] in a row that found interrupts off the CPU is stuck: registers, section and threads are printed, status 2. A collection
+//!    runs with interrupts off and may take long, and so may a no-safepoint section, in which a tick is only noted and the next not yet set:
+//!    they get [`STRIKES_WORKING`]. A report that goes on and on feeds the watchdog by its words.
 //!
 //! An NMI while the timer has not expired is somebody else's (a button, a monitor, broken memory): the first is reported, all are counted.
 //!
@@ -23,7 +24,9 @@ use crate::{apic, tsc};
 
 /// Expiries, of 55 ms each, until the CPU is given up: 1.1 s, and about a minute.
 const STRIKES: u32 = 20;
-const STRIKES_COLLECTING: u32 = 1100;
+const STRIKES_WORKING: u32 = 1100;
+/// Short of the 55 ms.
+const LATE_NS: u64 = 40_000_000;
 
 /// The interval timer: channel 0 counts down once from a number that follows; tell the state of channel 0's output.
 const COMMAND: u16 = 0x43;
@@ -44,7 +47,13 @@ static RUNS: AtomicBool = AtomicBool::new(false);
 #[unsafe(link_section = ".bss.runtime")]
 static IS_OVER: AtomicBool = AtomicBool::new(false);
 #[unsafe(link_section = ".bss.runtime")]
-static COUNT: AtomicU32 = AtomicU32::new(0);
+static UNFED: AtomicU32 = AtomicU32::new(0);
+/// Of those the last ones that found interrupts off, and no collection.
+#[unsafe(link_section = ".bss.runtime")]
+static DEAF: AtomicU32 = AtomicU32::new(0);
+/// The last feeding came when the timer had expired or was about to: the NMI may still be on its way.
+#[unsafe(link_section = ".bss.runtime")]
+static WAS_LATE: AtomicBool = AtomicBool::new(false);
 #[unsafe(link_section = ".bss.runtime")]
 static FED_NS: AtomicU64 = AtomicU64::new(0);
 #[unsafe(link_section = ".bss.runtime")]
@@ -85,26 +94,37 @@ pub(crate) fn stop() {
 /// The CPU takes interrupts, or says something.
 pub(crate) fn feed() {
     if RUNS.load(Relaxed) {
-        COUNT.store(0, Relaxed);
-        FED_NS.store(tsc::now(), Relaxed);
+        UNFED.store(0, Relaxed);
+        DEAF.store(0, Relaxed);
+        let now_ns = tsc::now();
+        let hungry_ns = now_ns.saturating_sub(FED_NS.swap(now_ns, Relaxed));
+        WAS_LATE.store(hungry_ns > LATE_NS, Relaxed);
         wind_up();
     }
 }
 
 /// In the NMI's handler.
-pub(crate) fn judge() -> Meaning {
-    let is_over = IS_OVER.load(Relaxed);
-    if !(RUNS.load(Relaxed) || is_over) || !has_expired() {
+pub(crate) fn judge(interrupts_on: bool) -> Meaning {
+    let (runs, is_over) = (RUNS.load(Relaxed), IS_OVER.load(Relaxed));
+    if !(runs || is_over) || !has_expired() {
+        if runs && WAS_LATE.load(Relaxed) {
+            return Meaning::Late;
+        }
         return Meaning::Foreign(FOREIGN.fetch_add(1, Relaxed));
     }
     if is_over {
         return Meaning::Late;
     }
     wind_up();
-    let count = COUNT.load(Relaxed) + 1;
-    COUNT.store(count, Relaxed);
-    let patience = if upcall::occupation().collects { STRIKES_COLLECTING } else { STRIKES };
-    if count < patience || switch_off::is_off(Mechanism::Watchdog) {
+    let one_more = |count: &AtomicU32| count.fetch_add(1, Relaxed) + 1;
+    let unfed = one_more(&UNFED);
+    let deaf = if interrupts_on || upcall::occupation().collects {
+        DEAF.store(0, Relaxed);
+        0
+    } else {
+        one_more(&DEAF)
+    };
+    if deaf < STRIKES && unfed < STRIKES_WORKING || switch_off::is_off(Mechanism::Watchdog) {
         return Meaning::Late;
     }
     stop();

@@ -69,7 +69,12 @@ pub(crate) fn timer(registers: &mut Registers) {
         return arm_timer(&held);
     }
     if cpu.in_section() && !switch_off::is_off(Mechanism::Sections) {
-        return cpu.note();
+        cpu.note();
+        // The scheduler may be on its way into `hlt`, with nobody to end its section: the timer asks again.
+        if cpu.current().is_none() {
+            arm_timer(&held);
+        }
+        return;
     }
     let thread = current_in(&held);
     cpu.take_note();
