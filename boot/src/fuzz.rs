@@ -3,7 +3,7 @@
 use crate::compile;
 
 /// The tests of kernel/machine/tests/fuzz.rs.
-const TARGETS: [&str; 4] = ["memory_map", "command_line", "directory", "symbols"];
+const TARGETS: [&str; 5] = ["memory_map", "command_line", "directory", "symbols", "acpi"];
 
 #[derive(clap::Args)]
 pub(crate) struct Options {

@@ -4,11 +4,12 @@
 //! of it, not only that there was no panic. A few thousand inputs under `cargo test`, a million by `./x fuzz`; bolero prints the seed of
 //! one that fails, and shrinks it: then it becomes a file of the corpus. Every seed is also cut short at every byte.
 //!
-//! Of ACPI nothing is read: one CPU and an APIC where it always is need no table.
+//! Of ACPI the root pointer, the root table and the MADT are read, no more: no AML, so nothing is executed.
 
 use bolero::{TypeGenerator, check};
+use machine::acpi;
 use machine::fw_cfg::{self, Entry, File};
-use machine::memory::frames::{Block, Extents, FRAME_4K, Frames};
+use machine::memory::frames::{Block, Extents, FRAME_4K, Frames, PhysicalAddress};
 use machine::memory::map::{Kind, LEAST, LOWEST, MemoryMap, RawRegion};
 use machine::memory::plan::DIRECT_MAP;
 use machine::symbols::Symbols;
@@ -200,6 +201,66 @@ fn symbols() {
             if let Some((name, into)) = symbols.lookup(offset) {
                 assert!(into <= offset);
                 assert!(bytes.as_ptr_range().contains(&name.as_ptr()) || name.is_empty(), "a name lies in the table");
+            }
+        }
+    });
+}
+
+#[test]
+fn acpi() {
+    /// Tables point at each other by addresses, so the bytes always lie here.
+    const BASE: u64 = 0xe_0000;
+    fn read(bytes: &[u8]) -> Result<acpi::Madt, acpi::Error> {
+        let mut calls = 0;
+        let mut read = |at: PhysicalAddress, into: &mut [u8]| {
+            calls += 1;
+            let from = at.0.checked_sub(BASE).and_then(|at| bytes.get(at as usize..)?.get(..into.len()));
+            from.map(|from| into.copy_from_slice(from)).is_some()
+        };
+        let madt = acpi::read_madt(PhysicalAddress(BASE), &mut read, &mut |warning| {
+            assert!(!warning.to_string().contains('\n'), "a warning is one line");
+        });
+        assert!(calls <= 100 + 2 * acpi::MOST_TABLES as usize + bytes.len() * 2, "{calls} readings");
+        madt
+    }
+    /// Makes the checksums right, as far as there are tables: hardly any input would come past them.
+    fn seal(bytes: &mut [u8]) {
+        let sum = |bytes: &mut [u8], start: usize, length: usize, at: usize| {
+            if let Some(table) =
+                bytes.get_mut(start..).and_then(|rest| rest.get_mut(..length)).filter(|it| it.len() > at)
+            {
+                table[at] = 0;
+                table[at] = table.iter().fold(0, |sum: u8, byte| sum.wrapping_sub(*byte));
+            }
+        };
+        sum(bytes, 0, 20, 8);
+        sum(bytes, 0, 36, 32);
+        for start in [0x40, 0x100] {
+            let length =
+                bytes.get(start + 4..start + 8).map(|it| u32::from_le_bytes(*it.first_chunk().expect("4 bytes")));
+            sum(bytes, start, length.unwrap_or(0) as usize, 9);
+        }
+    }
+    fuzz("acpi", |bytes| {
+        let mut sealed = bytes.to_vec();
+        seal(&mut sealed);
+        for bytes in [bytes, &sealed] {
+            let madt = match read(bytes) {
+                Ok(madt) => madt,
+                Err(error) => {
+                    assert!(!error.to_string().contains('\n'), "an error is one line");
+                    continue;
+                }
+            };
+            assert!(madt.cpus().is_sorted_by(|a, b| a < b) && madt.cpus().count() > 0);
+            let io_apics: Vec<_> = madt.io_apics().collect();
+            assert!(io_apics.iter().all(|it| it.address.0 != 0 && it.address.0 <= u64::from(u32::MAX)));
+            for source in 0..16 {
+                let line = madt.isa_line(source).number;
+                if let Some((io_apic, pin)) = madt.pin(line) {
+                    assert!(io_apics.contains(&io_apic));
+                    assert_eq!(io_apic.first_line + u32::from(pin), line);
+                }
             }
         }
     });
