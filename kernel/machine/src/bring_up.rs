@@ -56,8 +56,9 @@ fn go_on(found: Handover) -> ! {
 
 /// The first thread: the kernel is up and idle, so now its figures mean something.
 fn main_thread(line: &'static str) -> u8 {
-    watchdog::start(); // interrupts are on, and the timer ticks
-    greet(FOUND.get().expect("`go_on` has set it"));
+    let found = FOUND.get().expect("`go_on` has set it");
+    watchdog::start(found.rsdp); // interrupts are on, and the timer ticks
+    greet(found);
     MAIN.get().expect("`start` has set it")(line)
 }
 

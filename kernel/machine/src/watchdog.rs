@@ -10,7 +10,7 @@
 //! An NMI while the timer has not expired is somebody else's (a button, a monitor, broken memory): the first is reported, all are counted.
 //!
 //! A stopped or starved virtual machine is not taken for a stuck CPU: a strike is counted where the CPU has run since the one before. A
-//! machine whose timer does not reach the I/O APIC's pin 2 gets no NMI, and has no watchdog.
+//! machine whose timer does not reach an I/O APIC's pin gets no NMI, and has no watchdog.
 
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
@@ -19,6 +19,7 @@ use runtime::switch_off::{self, Mechanism};
 use runtime::upcall;
 use x86_64::instructions::port::Port;
 
+use crate::acpi::{self, Madt};
 use crate::memory::{self, PhysicalAddress};
 use crate::{apic, tsc};
 
@@ -35,11 +36,15 @@ const COUNT_DOWN: u8 = 0b0011_0000;
 const READ_BACK: u8 = 0b1110_0010;
 const OUTPUT: u8 = 1 << 7;
 
-/// The I/O APIC, where every PC has its first; an index register, and 16 bytes behind it the data. The interval timer is on its pin 2.
-const IO_APIC: PhysicalAddress = PhysicalAddress(0xfec0_0000);
+/// The I/O APIC: an index register, and 16 bytes behind it the data. Each pin has two words from `PINS` on.
 const DATA: usize = 0x10;
-const PIN_2: u32 = 0x10 + 2 * 2;
+const PINS: u32 = 0x10;
 const DELIVER_NMI: u32 = 0b100 << 8;
+const ACTIVE_LOW: u32 = 1 << 13;
+/// Where every PC has its first I/O APIC, and there the interval timer: for a machine without tables that say it.
+const USUAL: (PhysicalAddress, u8, u32) = (PhysicalAddress(0xfec0_0000), 2, 0);
+/// The interval timer's interrupt, as the 8259s number it.
+const ISA_TIMER: u8 = 0;
 
 #[unsafe(link_section = ".bss.runtime")]
 static RUNS: AtomicBool = AtomicBool::new(false);
@@ -69,9 +74,17 @@ pub(crate) enum Meaning {
     Foreign(usize),
 }
 
+/// Where the interval timer comes in, and its line's polarity.
+fn timer_pin(madt: &Madt) -> Option<(PhysicalAddress, u8, u32)> {
+    let line = madt.isa_line(ISA_TIMER);
+    let (io_apic, pin) = madt.pin(line.number)?;
+    Some((io_apic.address, pin, if line.is_active_low { ACTIVE_LOW } else { 0 }))
+}
+
 /// Routes the interval timer to this CPU's NMI and winds it up. Interrupts are on, and the timer ticks.
-pub(crate) fn start() {
-    let registers = memory::map_device(IO_APIC, Bytes(0x20)).0;
+pub(crate) fn start(rsdp: Option<PhysicalAddress>) {
+    let (io_apic, pin, polarity) = rsdp.and_then(acpi::read).as_ref().and_then(timer_pin).unwrap_or(USUAL);
+    let registers = memory::map_device(io_apic, Bytes(0x20)).0;
     let write = |index: u32, value: u32| {
         let at = core::ptr::with_exposed_provenance_mut::<u32>(registers);
         // SAFETY: the two registers are mapped, and nobody else drives the device.
@@ -80,8 +93,9 @@ pub(crate) fn start() {
             at.byte_add(DATA).write_volatile(value);
         }
     };
-    write(PIN_2 + 1, apic::id() << 24);
-    write(PIN_2, DELIVER_NMI);
+    let word = PINS + 2 * u32::from(pin);
+    write(word + 1, apic::id() << 24);
+    write(word, DELIVER_NMI | polarity);
     RUNS.store(true, Relaxed);
     feed();
 }

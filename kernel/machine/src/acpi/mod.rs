@@ -8,11 +8,15 @@
 //! length is checked against what may be before it is used, nothing is followed twice, and the work is at most [`MOST_TABLES`] headers
 //! and two passes over one table of [`LONGEST`] bytes.
 
+#[cfg(target_os = "none")]
+mod bare;
 pub mod madt;
 
 use crate::memory::PhysicalAddress;
 use core::fmt;
 
+#[cfg(target_os = "none")]
+pub(crate) use bare::read;
 pub use madt::{IoApic, Line, Madt};
 
 /// The longest MADT that is believed: 4000 CPUs.
