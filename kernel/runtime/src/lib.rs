@@ -1,6 +1,6 @@
 //! Go's runtime in `no_std` Rust. It knows no hardware and no operating system: what is under it is a [`platform::Platform`].
 //!
-//! Rooms, each with its story at the head of its `mod.rs`; imports go down only:
+//! Rooms, each with its story at the head of its `mod.rs`; imports go down, but for `sched`'s tick, which starts a collection that is due:
 //!
 //! | room      | what is in it                                                         | Go                     |
 //! |-----------|-----------------------------------------------------------------------|------------------------|

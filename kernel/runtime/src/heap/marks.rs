@@ -57,15 +57,8 @@ impl Span {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::addr::Address;
-    use crate::heap::{Kind, SpanClass};
-
-    fn open(bytes: usize, kind: Kind) -> &'static Span {
-        let class = SpanClass::for_request(bytes, 8, kind).expect("small");
-        let span: &Span = Box::leak(Box::new(Span::empty()));
-        span.open(class, Address(0x4000_0000), class.pages());
-        span
-    }
+    use crate::heap::Kind;
+    use crate::heap::span::tests::open;
 
     #[test]
     fn a_slot_is_newly_marked_once_and_only_it() {

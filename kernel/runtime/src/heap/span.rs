@@ -265,10 +265,11 @@ impl Span {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn open(bytes: usize, kind: Kind) -> &'static Span {
+    /// A span of the class for so many bytes, all slots free.
+    pub(in crate::heap) fn open(bytes: usize, kind: Kind) -> &'static Span {
         let class = SpanClass::for_request(bytes, 8, kind).expect("small");
         let span: &Span = Box::leak(Box::new(Span::empty()));
         span.open(class, Address(0x4000_0000), class.pages());
