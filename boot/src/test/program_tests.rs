@@ -39,6 +39,8 @@ const CASES: &[Case] = &[
     Case { name: "spinner_ends", machines: SIZES, command_line: "spinner", status: 0, fault: |_| None },
     Case { name: "deep_recursion_of_16_mib", machines: SIZES, command_line: "deep-recursion 16777216", status: 0, fault: |_| None },
     Case { name: "churn_for_a_second", machines: SIZES, command_line: "churn 1", status: 0, fault: |_| None },
+    Case { name: "random_programs_do_what_their_shadow_does", machines: SMALL,
+        command_line: "GODEBUG=asyncpreemptoff=0,gccheckmark=1,clobberfree=1 shadow 200000 1", status: 0, fault: |_| None },
     Case { name: "gctrace_is_gos_and_the_heap_is_the_live_data", machines: USUAL,
         command_line: "GODEBUG=gctrace=1 binary-trees 14", status: 0, fault: |output| odd_gctrace(&output.report) },
     Case { name: "out_of_memory_in_trees", machines: SMALL, command_line: "GOGC=off binary-trees 16", status: 2, fault: |output| unsaid(output, "out of memory") },

@@ -8,6 +8,8 @@ use core::fmt::Write;
 use runtime::prelude::*;
 use runtime::program::{Arguments, MISUSED};
 
+use crate::random::Random;
+
 #[derive(Trace)]
 struct Link {
     number: u64,
@@ -28,7 +30,7 @@ const MOST_ELEMENTS: u64 = 200;
 fn churn(arguments: &Arguments) -> u8 {
     let Some([seconds]) = arguments.numbers([(0, 1_000_000)]) else { return MISUSED };
     let (before, end) = (memory_stats(), now() + seconds * 1_000_000_000);
-    let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    let mut random = Random::new(1);
     let mut live: Vec<(u64, Live)> = (0..LIVE).map(|_| random.number()).map(|seed| (seed, make(seed))).collect();
     let (mut made, mut checks) = (LIVE, 0);
     loop {
@@ -77,7 +79,7 @@ fn broken(seed: u64, value: &Live) -> u8 {
 }
 
 fn make(seed: u64) -> Live {
-    let random = Random(seed | 1);
+    let random = Random::new(seed);
     let count = elements(seed);
     match seed % 4 {
         0 => Live::List(list(random, count)),
@@ -90,12 +92,12 @@ fn make(seed: u64) -> Live {
             Live::Text(text)
         }
         2 => Live::Numbers(random.take(count).collect()),
-        _ => Live::Map(random.take(count).map(|key| (key, list(Random(key | 1), 1 + (key % 3) as usize))).collect()),
+        _ => Live::Map(random.take(count).map(|key| (key, list(Random::new(key), 1 + (key % 3) as usize))).collect()),
     }
 }
 
 fn is_intact(seed: u64, value: &Live) -> bool {
-    let random = Random(seed | 1);
+    let random = Random::new(seed);
     let count = elements(seed);
     match value {
         Live::List(head) => is_list(*head, random, count),
@@ -109,7 +111,7 @@ fn is_intact(seed: u64, value: &Live) -> bool {
         Live::Numbers(numbers) => random.take(count).eq(numbers.iter().copied()),
         Live::Map(map) => {
             random.take(count).all(|key| map.contains_key(&key))
-                && map.iter().all(|(key, head)| is_list(*head, Random(key | 1), 1 + (key % 3) as usize))
+                && map.iter().all(|(key, head)| is_list(*head, Random::new(*key), 1 + (key % 3) as usize))
         }
     }
 }
@@ -128,28 +130,4 @@ fn is_list(head: Gc<Link>, random: Random, count: usize) -> bool {
     let numbers: Vec<u64> = random.take(count).collect();
     let links = core::iter::successors(Some(head), |link| link.next);
     links.map(|link| link.number).eq(numbers.into_iter().rev())
-}
-
-/// Marsaglia's xorshift64; the state is never zero.
-struct Random(u64);
-
-impl Random {
-    fn number(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    fn below(&mut self, end: u64) -> u64 {
-        self.number() % end
-    }
-}
-
-impl Iterator for Random {
-    type Item = u64;
-
-    fn next(&mut self) -> Option<u64> {
-        Some(self.number())
-    }
 }

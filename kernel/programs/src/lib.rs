@@ -9,8 +9,11 @@
 //! - [`deep_recursion`]: a stack grows under a thread, and no frame moves
 //! - [`costs`]: what a stack's growth, a stop by the timer and an empty collection take
 //! - [`panics`]: what a panic costs, by the frames it crosses
+//! - [`shadow`]: random programs, checked against a model of what they should do
 //! - [`churn`]: garbage of every kind around a live set that is checked all the time
 #![no_std]
+// For `derive(Trace)` on enums.
+#![feature(offset_of_enum)]
 
 extern crate alloc;
 
@@ -19,5 +22,7 @@ pub mod churn;
 pub mod costs;
 pub mod deep_recursion;
 pub mod panics;
+mod random;
+pub mod shadow;
 pub mod spinner;
 pub mod tour;
