@@ -4,7 +4,9 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use runtime::addr::{Bytes, Range};
 use runtime::platform::{Exception, OutOfFrames, Platform, Stream};
+use x86_64::VirtAddr;
 use x86_64::instructions::interrupts;
+use x86_64::registers::model_specific::GsBase;
 
 use crate::{apic, backtrace, console, exit, memory, tsc, unwind};
 
@@ -54,6 +56,10 @@ unsafe impl Platform for Machine {
 
     fn cpu_count(&self) -> usize {
         1
+    }
+
+    fn set_cpu_header(&self, header: usize) {
+        GsBase::write(VirtAddr::new(header as u64));
     }
 
     /// There is no other CPU yet.

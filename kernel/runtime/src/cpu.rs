@@ -22,7 +22,7 @@ mod section;
 use crate::addr::Range;
 use crate::gc::GreyWork;
 use crate::heap::Cache;
-use crate::platform::Registers;
+use crate::platform::{Platform, Registers};
 use crate::sched::{RunQueue, Sleepers, Thread};
 use crate::switch_off::{self, Mechanism};
 use core::arch::{asm, naked_asm};
@@ -266,17 +266,12 @@ impl Cpu {
 /// Points GS at the boot CPU's header. Before this no section may be entered.
 ///
 /// # Safety
-/// Once, on the boot CPU, at privilege level 0; nobody else uses GS.
-pub(crate) unsafe fn set_up(system_stack: Range) {
+/// Once, on the boot CPU; nobody else uses GS.
+pub(crate) unsafe fn set_up(platform: &dyn Platform, system_stack: Range) {
     let cpu = &BOOT_CPU;
     cpu.this.set(cpu);
     cpu.system_stack.set(system_stack);
-    let base = ptr::from_ref(cpu) as u64;
-    const IA32_GS_BASE: u32 = 0xc000_0101;
-    // SAFETY: the caller promises the privilege and that GS is free.
-    unsafe {
-        asm!("wrmsr", in("ecx") IA32_GS_BASE, in("eax") base as u32, in("edx") (base >> 32) as u32, options(nostack, preserves_flags));
-    }
+    platform.set_cpu_header(ptr::from_ref(cpu).expose_provenance());
 }
 
 /// The boot CPU's header for a handler, which is in a section of its own as long as it runs.

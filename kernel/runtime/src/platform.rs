@@ -92,6 +92,9 @@ pub unsafe trait Platform: Sync {
 
     fn cpu_count(&self) -> usize;
 
+    /// Points GS of the calling CPU at its header, for as long as the CPU runs.
+    fn set_cpu_header(&self, header: usize);
+
     /// Sends the safepoint interrupt to every other CPU.
     fn interrupt_others(&self);
 

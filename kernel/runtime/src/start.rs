@@ -39,12 +39,12 @@ static MAIN: Once<Main> = Once::new();
 /// Starts the runtime; `start.main` runs as thread 1, and when it returns the machine ends with its status.
 ///
 /// # Safety
-/// Once, on the boot CPU at privilege level 0, with interrupts off, on `start.system_stack`; nobody else uses GS, the stack, or what
+/// Once, on the boot CPU, with interrupts off, on `start.system_stack`; nobody else uses GS, the stack, or what
 /// `platform` reserves.
 pub unsafe fn start(platform: &'static dyn Platform, start: Start) -> ! {
     // 1. Which CPU this is, and who is under us: from here on messages and sections work.
-    // SAFETY: the caller promises privilege, GS and the stack.
-    unsafe { cpu::set_up(start.system_stack) };
+    // SAFETY: the caller promises GS and the stack.
+    unsafe { cpu::set_up(platform, start.system_stack) };
     set_platform(platform);
     // 2. What the user wants.
     let (settings, rest) = Settings::parse(start.command_line, &mut |warning| report!("{warning}"));

@@ -111,6 +111,8 @@ unsafe impl Platform for Pretend {
         &[]
     }
 
+    fn set_cpu_header(&self, _: usize) {}
+
     fn cpu_count(&self) -> usize {
         1
     }
