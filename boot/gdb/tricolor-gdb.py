@@ -81,12 +81,13 @@ class Thread:
         """RIP, RSP and RBP where it goes on; None: the CPU has them."""
         if self.state == "Running":
             return None
-        if bool(bare(self.record["is_interrupted"])):
-            saved = bare(self.record["registers"])
-            return {name: int(saved[name]) for name in ("rip", "rsp", "rbp")}
+        word = gdb.lookup_type("u64").pointer()
+        # preempt/stub.rs: RBP, then the interrupted address; below there was no red zone.
+        if preempted := number(self.record["stub_frame"]):
+            frame = gdb.Value(preempted).cast(word)
+            return {"rip": int(frame[1]), "rsp": preempted + 2 * 8, "rbp": int(frame[0])}
         # switch.rs: six registers, RBP last, then the address to go on at.
         rsp = number(self.record["saved_sp"])
-        word = gdb.lookup_type("u64").pointer()
         frame = gdb.Value(rsp).cast(word)
         return {"rip": int(frame[6]), "rsp": rsp + 7 * 8, "rbp": int(frame[5])}
 

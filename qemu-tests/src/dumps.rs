@@ -10,14 +10,10 @@ static IS_LOOPING: AtomicBool = AtomicBool::new(false);
 
 /// One thread in each state: 2 parked, 3 asleep, 4 preempted, 5 new.
 #[inline(never)]
-#[expect(clippy::empty_loop, reason = "it is to lose the processor in a loop that calls nothing")]
 fn one_thread_in_each_state() {
     drop(go(park));
     drop(go(|| sleep(1_000_000_000_000)));
-    drop(go(|| -> () {
-        IS_LOOPING.store(true, Ordering::Relaxed);
-        loop {}
-    }));
+    drop(go(|| -> () { lose_the_processor() }));
     runtime::set_preemption(true);
     while !IS_LOOPING.load(Ordering::Relaxed) {
         yield_now();
@@ -25,9 +21,16 @@ fn one_thread_in_each_state() {
     drop(go(|| ()));
 }
 
+#[inline(never)]
+#[expect(clippy::empty_loop, reason = "it calls nothing")]
+fn lose_the_processor() -> ! {
+    IS_LOOPING.store(true, Ordering::Relaxed);
+    loop {}
+}
+
 #[kernel_test(
     status = 2,
-    says = "goroutine 1 [running]:|goroutine 2 [park]:|goroutine 3 [sleep]:|goroutine 4 [preempted]:|goroutine 5 [runnable]:|\
+    says = "goroutine 1 [running]:|goroutine 2 [park]:|goroutine 3 [sleep]:|goroutine 4 [preempted]:|dumps::lose_the_processor(...)|!sched::preempt|goroutine 5 [runnable]:|\
         created by qemu_tests::dumps::one_thread_in_each_state in goroutine 1|dumps::broken(...)|qemu-tests/src/dumps.rs:"
 )]
 fn a_fatal_error_shows_every_thread() {

@@ -27,6 +27,8 @@ mod machine_permissions;
 #[cfg(target_os = "none")]
 mod panics;
 #[cfg(target_os = "none")]
+mod preemption;
+#[cfg(target_os = "none")]
 mod roots;
 #[cfg(target_os = "none")]
 mod roots_held;

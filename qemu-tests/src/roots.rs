@@ -239,14 +239,14 @@ static GO_ON: AtomicBool = AtomicBool::new(false);
 
 /// A thread holds its object in r12 and nowhere else, the timer takes the processor from it, this thread collects.
 /// Whether the object was there after that.
-fn collect_while_interrupted() -> bool {
+fn collect_while_preempted() -> bool {
     IN_REGISTER.store(false, Ordering::Relaxed);
     GO_ON.store(false, Ordering::Relaxed);
     let thread = go(|| {
         let object = hatch_into(|_| ());
         overwrite_dead_frames();
         // SAFETY: writes one static's byte and reads the other's. What the call left in the other registers is
-        // overwritten, for the whole file is saved and scanned.
+        // overwritten, for all of them are saved and scanned.
         unsafe {
             asm!(
                 "not r12",
@@ -273,14 +273,14 @@ fn collect_while_interrupted() -> bool {
 }
 
 #[kernel_test]
-fn an_object_only_in_a_register_of_an_interrupted_thread_is_kept() {
-    assert!(collect_while_interrupted());
+fn an_object_only_in_a_register_of_a_preempted_thread_is_kept() {
+    assert!(collect_while_preempted());
 }
 
-#[kernel_test(off)]
-fn without_saved_registers_an_interrupted_threads_object_is_lost() {
-    let _off = disable(Mechanism::SavedRegisters);
-    assert!(!collect_while_interrupted());
+#[kernel_test(off, status = 0)]
+fn without_stacks_a_preempted_threads_object_is_lost() {
+    let _off = disable(Mechanism::StackRoots);
+    assert!(!collect_while_preempted());
 }
 
 /// Waits in a loop with its object in r12 and nowhere else until the timer's tick has collected.

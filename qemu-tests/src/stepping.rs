@@ -12,6 +12,7 @@ use crate::canary::overwrite_dead_frames;
 use core::hint::black_box;
 use core::sync::atomic::{AtomicUsize, Ordering};
 use machine::step;
+use runtime::addr::Range;
 use runtime::platform::Registers;
 use runtime::prelude::*;
 use runtime::upcall::{self, StoppedWorld};
@@ -84,5 +85,5 @@ fn look(registers: &Registers) {
         }
     };
     // SAFETY: a hook runs in the trap's handler.
-    unsafe { upcall::at_stop(registers, look) };
+    unsafe { upcall::at_stop(registers, Range::EMPTY, look) };
 }

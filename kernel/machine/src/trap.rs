@@ -5,7 +5,7 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use runtime::addr::Address;
+use runtime::addr::{Address, Range};
 use runtime::platform::{Fault, Registers, Verdict};
 use runtime::{fatal, upcall};
 use x86_64::registers::control::{Cr2, Cr3};
@@ -65,7 +65,7 @@ fn dispatch(registers: &mut Registers) {
             watchdog::feed();
             if apic::timer_is_due() {
                 // SAFETY: this is the handler, and these are the registers.
-                unsafe { upcall::timer(registers) };
+                unsafe { upcall::timer(registers, Range::EMPTY) };
                 watchdog::feed();
             }
         }

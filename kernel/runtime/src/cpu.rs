@@ -32,6 +32,14 @@ use core::mem::offset_of;
 use core::ptr;
 use section::{HANDLER, Section};
 
+/// What a thread had in its registers when a handler interrupted it.
+#[derive(Clone, Copy)]
+pub(crate) struct Interrupted {
+    pub(crate) registers: *const Registers,
+    /// The rest that may hold references; see [`crate::upcall::timer`].
+    pub(crate) extended: Range,
+}
+
 /// What one processor owns; Go's M and P in one. Composed of each room's own part.
 #[repr(C)]
 pub(crate) struct Cpu {
@@ -39,8 +47,8 @@ pub(crate) struct Cpu {
     section: Section,
     system_stack: Cell<Range>,
     current: Cell<Option<&'static Thread>>,
-    /// While a handler acts for a thread it interrupted: that thread's registers. The collector scans them.
-    pub(crate) interrupted: Cell<*const Registers>,
+    /// While a handler acts for a thread it interrupted. The collector scans it.
+    pub(crate) interrupted: Cell<Option<Interrupted>>,
     cache: UnsafeCell<Cache>,
     pub(crate) run_queue: RunQueue,
     pub(crate) sleepers: Sleepers,
@@ -57,14 +65,9 @@ unsafe impl Sync for Cpu {}
 const DEPTH: usize = offset_of!(Cpu, section.depth);
 const NOTED: usize = offset_of!(Cpu, section.noted);
 
-/// For the switch's assembly.
-pub(crate) const fn section_depth_offset() -> usize {
-    DEPTH
-}
-
 /// Below RSP this much is mapped when a section begins: what a fast path, and the way to the system stack, may use. A whole page would
 /// cost every thread its second page at its first section.
-const HEADROOM: usize = 1024;
+pub(crate) const HEADROOM: usize = 1024;
 
 #[unsafe(link_section = ".data.runtime")]
 static BOOT_CPU: Cpu = Cpu {
@@ -73,7 +76,7 @@ static BOOT_CPU: Cpu = Cpu {
     section: Section::new(1),
     system_stack: Cell::new(Range::EMPTY),
     current: Cell::new(None),
-    interrupted: Cell::new(ptr::null()),
+    interrupted: Cell::new(None),
     cache: UnsafeCell::new(Cache::new()),
     run_queue: RunQueue::new(),
     sleepers: Sleepers::new(),

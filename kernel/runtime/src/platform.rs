@@ -14,6 +14,9 @@ use crate::addr::{Address, Bytes, Range};
 use core::cell::UnsafeCell;
 use spin::Once;
 
+/// What a function may keep below RSP without saying so. Bare-metal code is compiled without: there an interrupt may write below RSP.
+pub const RED_ZONE: Bytes = Bytes(if cfg!(target_os = "none") { 0 } else { 128 });
+
 /// There are no frames left; `left` says how much memory is still free (less than was asked).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OutOfFrames {

@@ -44,8 +44,10 @@ pub enum Mechanism {
     Unwinding,
     /// The stack below the limit that a panic may use.
     PanicReserve,
-    /// Scanning the registers that the unwinder's last step has still in memory below RSP.
+    /// Scanning the registers that the unwinder's last step has still in memory below RSP, and leaving them alone.
     UnwindersRegisters,
+    /// Leaving a thread alone that has no room on its stack for what preemption puts there.
+    PreemptionRoom,
 }
 
 #[cfg(feature = "switch-off")]

@@ -6,6 +6,7 @@
 //! Unsafe here: the contracts.
 #![allow(unsafe_code)]
 
+use crate::addr::Range;
 #[cfg(feature = "switch-off")]
 use crate::cpu::SafepointsHeld;
 use crate::platform::{Fault, Registers, Verdict};
@@ -14,12 +15,14 @@ use core::fmt;
 use core::panic::Location;
 
 /// The timer that `set_timer` set has fired. Outside a no-safepoint section the interrupted thread is at a safepoint: a due collection
-/// runs now, and with preemption on another thread may go on in its place.
+/// runs now, and with preemption on it may be made to give the processor to another.
+///
+/// `extended` is what was saved of the interrupted thread besides, and may hold references: vector registers, if its code uses any.
 ///
 /// # Safety
-/// Only from that handler, with the registers that it will return to.
-pub unsafe fn timer(registers: &mut Registers) {
-    sched::timer(registers);
+/// Only from that handler, with the registers that it will return to; `extended` is readable until then.
+pub unsafe fn timer(registers: &mut Registers, extended: Range) {
+    sched::timer(registers, extended);
 }
 
 /// An access faulted. Grows the running thread's stack, or ends that thread if it may not grow; anything else is not ours.
@@ -63,8 +66,8 @@ pub fn panic(message: fmt::Arguments<'_>, place: Option<&Location<'_>>, can_unwi
 /// # Safety
 /// As [`timer`].
 #[cfg(feature = "switch-off")]
-pub unsafe fn at_stop<R>(registers: &Registers, f: impl FnOnce(StoppedWorld<'_>) -> R) -> Option<R> {
-    sched::at_stop(registers, |held| f(StoppedWorld(held)))
+pub unsafe fn at_stop<R>(registers: &Registers, extended: Range, f: impl FnOnce(StoppedWorld<'_>) -> R) -> Option<R> {
+    sched::at_stop(registers, extended, |held| f(StoppedWorld(held)))
 }
 
 /// The world, stopped at an instruction outside every no-safepoint section.

@@ -4,8 +4,7 @@
 //!    [`collect`]; the timer's tick starts one when there was none for two minutes. After each, the pacer sets the next trigger
 //!    (pacer.rs): with GOGC=100 the heap may double what was found live.
 //! 2. *Stop.* The thread that collects is in a no-safepoint section, on the CPU's own stack; with one CPU nobody else runs. Every other
-//!    thread's registers are saved: on its stack if it switched away, in its record if the timer stopped it, in the handler's frame if
-//!    the timer's tick collects.
+//!    thread's registers are saved: on its stack, or in the handler's frame if the timer's tick collects.
 //! 3. *Mark.* All objects are white: no mark. The roots are made grey (roots.rs): marked, and waiting in [`GreyWork`]. Then, until none
 //!    is left, a grey object's references are made grey and it is black (mark.rs). What may hold a reference but need not, a stack word
 //!    say, is looked up in the span tables, and believed if it points into an allocated object.

@@ -4,9 +4,8 @@
 //! |------------------------------|--------------------------------------------------------------------|
 //! | statics                      | `.data` and `.bss`, not the runtime's own (linker.ld draws the line) |
 //! | a thread's record            | its root slots: the closure before it runs, the packet of its end   |
-//! | a stack                      | from the saved RSP to the top; callee-saved registers lie there too |
-//! | an interrupted thread        | the whole register file, in its record                             |
-//! | the thread under the handler | the whole register file, in the handler's frame                    |
+//! | a stack                      | from the saved RSP to the top; there lie the callee-saved registers of a thread that gave up the processor, and all registers of one that was preempted |
+//! | the thread under the handler | the whole register file, in the handler's frame, and what else the platform saved of it; its stack from below the red zone |
 //! | the unwinder's last step     | below RSP, where it loads the other registers from once RSP is new  |
 //!
 //! Unsafe here: reading other threads' records in the stopped world.
@@ -15,7 +14,7 @@
 use super::mark::{Marker, Scanned};
 use crate::addr::{Address, Bytes, Range};
 use crate::cpu::Cpu;
-use crate::platform::{Registers, platform};
+use crate::platform::platform;
 use crate::sched::{RootSlots, Thread, for_each_thread};
 use crate::switch_off::{self, Mechanism};
 use core::fmt;
@@ -30,7 +29,7 @@ pub(super) enum Root {
     Static,
     Slots(&'static Thread),
     Stack(&'static Thread),
-    /// Of an interrupted thread.
+    /// Of the thread that a handler has interrupted.
     Registers(&'static Thread),
     Unwinder(&'static Thread),
 }
@@ -70,36 +69,19 @@ pub(super) fn for_each_root(cpu: &Cpu, mut visit: impl FnMut(Root, Range)) {
     platform().static_roots().iter().for_each(|range| visit(Root::Static, *range));
     for_each_thread(|thread| {
         visit(Root::Slots(thread), range_of::<RootSlots>(thread.slots.get()));
-        let sp = if thread.is_interrupted.get() {
-            visit_registers(thread.registers.get(), thread, &mut visit);
-            // SAFETY: the thread is not running; its record is not written.
-            unsafe { (*thread.registers.get()).rsp }
-        } else {
-            thread.saved_sp().get()
-        };
         // A frame below the committed part has been reserved by RSP and not touched yet: nothing was ever written there.
-        let start = Address(sp).max(thread.stack().committed_low());
+        let start = Address(thread.saved_sp().get()).max(thread.stack().committed_low());
         visit(Root::Stack(thread), Range { start, end: thread.stack().top() });
     });
-    let interrupted = cpu.interrupted.get();
-    if let (false, Some(thread)) = (interrupted.is_null(), cpu.current()) {
-        visit_registers(interrupted, thread, &mut visit);
+    if let (Some(interrupted), Some(thread)) = (cpu.interrupted.get(), cpu.current()) {
+        visit(Root::Registers(thread), range_of(interrupted.registers));
+        visit(Root::Registers(thread), interrupted.extended);
+        // SAFETY: the handler's frame.
+        if let Some(block) = thread.unwinders_registers(unsafe { &*interrupted.registers }) {
+            visit(Root::Unwinder(thread), block);
+        }
     }
 }
-
-fn visit_registers(registers: *const Registers, thread: &'static Thread, visit: &mut impl FnMut(Root, Range)) {
-    visit(Root::Registers(thread), range_of(registers));
-    // SAFETY: the record's, or the handler's frame: nobody writes there in the stopped world.
-    let (rdi, rsp) = unsafe { ((*registers).rdi, (*registers).rsp) };
-    let block = || Range::new(Address(rdi), UNWINDERS_REGISTERS);
-    if rdi < rsp && thread.stack().has_committed(block()) {
-        visit(Root::Unwinder(thread), block());
-    }
-}
-
-/// `unwinding::unwinder::arch::Context`, sixteen registers and RIP. Its `restore_context` has the block's address in rdi; it loads RSP
-/// first and rdi last, so in between a thread's callee-saved registers are found nowhere else.
-const UNWINDERS_REGISTERS: Bytes = Bytes(17 * 8);
 
 /// Makes every root's object grey.
 pub(super) fn mark_roots(marker: &mut Marker<'_>, cpu: &Cpu) -> Scanned {

@@ -44,7 +44,7 @@ fn one(thread: &Thread, (rip, rbp): (usize, usize)) {
         id: thread.id.get(),
         words: match state {
             State::Free => "dead",
-            State::Runnable if thread.is_interrupted.get() => "preempted",
+            State::Runnable if thread.is_preempted() => "preempted",
             State::Runnable => "runnable",
             State::Running => "running",
             State::Parked(reason) => reason.words(),

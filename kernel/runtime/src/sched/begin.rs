@@ -4,6 +4,8 @@
 #![allow(unsafe_code)]
 
 use super::dispatch::{current_in, run};
+#[cfg(target_feature = "sse2")]
+use super::preempt;
 use super::tick::arm_timer;
 use super::{RootSlots, end, records, switch};
 use crate::addr::Bytes;
@@ -16,6 +18,8 @@ use crate::{stack, throw};
 /// # Safety
 /// Once, on the boot CPU's system stack, in the boot section, before any allocation from the heap.
 pub(crate) unsafe fn start_main(main: extern "sysv64" fn() -> !) -> ! {
+    #[cfg(target_feature = "sse2")]
+    preempt::choose_instruction();
     records::set_up();
     // SAFETY: the caller promises to be in the boot section.
     let held = unsafe { SafepointsHeld::assume() };

@@ -5,7 +5,7 @@
 
 use super::tick::tick;
 use super::{State, Thread, WaitReason, switch};
-use crate::cpu::{Cpu, SafepointsHeld};
+use crate::cpu::SafepointsHeld;
 use crate::platform::platform;
 use crate::{fatal, report, throw};
 use core::cell::Cell;
@@ -79,27 +79,11 @@ pub(super) fn ready(held: &SafepointsHeld, thread: &'static Thread) {
 
 /// Switches to `next`; returns when somebody switches to `saved_sp`.
 fn go_on_with(held: &SafepointsHeld, saved_sp: &Cell<usize>, next: &'static Thread) {
-    let cpu = held.cpu();
-    enter_thread(cpu, next);
-    if next.is_interrupted.take() {
-        // From the look to the `iretq` that lets interrupts in again, no tick must be noted: nobody would act on it.
-        platform().set_interrupts(false);
-        if cpu.has_note() {
-            // It goes on outside any section whose end would act: let the timer ask again.
-            platform().set_timer(platform().now());
-        }
-        // SAFETY: in a section; an interrupt outside a section saved the registers.
-        unsafe { switch::switch_to_interrupted(saved_sp, next.registers.get()) };
-    } else {
-        // SAFETY: in a section; `next` was saved by a switch or is new.
-        unsafe { switch::switch(saved_sp, next.saved_sp().get()) };
-    }
-}
-
-pub(super) fn enter_thread(cpu: &Cpu, thread: &'static Thread) {
-    thread.state.set(State::Running);
-    cpu.set_current(Some(thread));
-    cpu.count_switch();
+    next.state.set(State::Running);
+    held.cpu().set_current(Some(next));
+    held.cpu().count_switch();
+    // SAFETY: in a section; `next` was saved by a switch or is new.
+    unsafe { switch::switch(saved_sp, next.saved_sp().get()) };
 }
 
 pub(super) fn current_in(held: &SafepointsHeld) -> &'static Thread {

@@ -13,6 +13,9 @@ use crate::{fatal, report, throw};
 /// The main thread's number, as in Go.
 const MAIN: u64 = 1;
 
+/// The flags with which code begins that a fault returns to instead of what faulted: interrupts on, direction up.
+const RFLAGS: usize = 0x202;
+
 /// Saves nothing that anybody will want and goes on with `f` on the CPU's own stack. In a section.
 pub(super) fn leave_stack(f: extern "sysv64" fn() -> !) -> ! {
     // SAFETY: the caller has entered a section that nobody leaves.
@@ -68,7 +71,7 @@ pub(crate) fn page_fault(fault: &Fault, registers: &mut Registers) -> Verdict {
     thread.failure.set(Some(failure));
     cpu.set_in_section(true);
     registers.rip = end_failed as *const () as usize;
-    registers.rflags = switch::RFLAGS;
+    registers.rflags = RFLAGS;
     registers.rbp = 0;
     registers.rsp = cpu.system_stack_top() - 8;
     Verdict::Resume

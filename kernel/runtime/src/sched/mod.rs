@@ -22,6 +22,7 @@ mod dispatch;
 mod end;
 mod join;
 mod panic;
+mod preempt;
 mod records;
 mod run_queue;
 mod sleep;
@@ -34,13 +35,14 @@ pub(crate) use end::page_fault;
 pub use join::JoinHandle;
 pub use panic::{Panic, catch_unwind, contain};
 pub(crate) use panic::{out_of_memory, panic};
+pub use preempt::set_preemption;
 pub(crate) use records::{for_each_thread, for_each_thread_at_the_end};
 pub(crate) use run_queue::RunQueue;
 pub(crate) use sleep::Sleepers;
 pub(crate) use thread::{RootSlots, State, Thread, WaitReason};
 #[cfg(feature = "switch-off")]
 pub(crate) use tick::at_stop;
-pub use tick::{set_preemption, ticks};
+pub use tick::ticks;
 pub(crate) use tick::{tick_in_thread, timer};
 
 use crate::addr::Bytes;

@@ -1,24 +1,11 @@
-//! Giving the processor to another thread: six registers by agreement, or all of them after an interrupt.
-//!
-//! A thread that gives up the processor by itself has called [`switch`]: the callee-saved registers are on its stack, RSP is in its
-//! record, and nothing else matters. One that the timer took the processor from has its whole register file in its record.
-//! So there are four ways from one thread to the next:
-//!
-//! | from \ to   | by itself             | interrupted             |
-//! |-------------|-----------------------|-------------------------|
-//! | by itself   | [`switch`]            | [`switch_to_interrupted`] |
-//! | interrupted | `iretq` to [`landing`] | `iretq`                 |
+//! Giving the processor to another thread, by agreement: a thread that does has called [`switch`], even one that the timer made do it
+//! (preempt/). The callee-saved registers are on its stack, RSP is in its record, and nothing else matters.
 //!
 //! Unsafe here: all of it.
 #![allow(unsafe_code)]
 
-use crate::cpu::section_depth_offset;
-use crate::platform::Registers;
 use core::arch::naked_asm;
 use core::cell::Cell;
-
-/// The flags with which code begins that an interrupt returns to instead of what it interrupted: interrupts on, direction up.
-pub(super) const RFLAGS: usize = 0x202;
 
 /// Saves the caller's registers and RSP, and goes on where `to` was saved.
 ///
@@ -37,30 +24,8 @@ pub(super) unsafe extern "sysv64" fn switch(saved_sp: *const Cell<usize>, to: us
 
 /// The second half of [`switch`]: where a thread that switched away goes on.
 #[unsafe(naked)]
-pub(super) unsafe extern "sysv64" fn landing() {
+unsafe extern "sysv64" fn landing() {
     naked_asm!("pop r15", "pop r14", "pop r13", "pop r12", "pop rbx", "pop rbp", "ret")
-}
-
-/// Saves the caller as [`switch`] does and goes on where an interrupt took the processor from the other thread, outside any section.
-///
-/// Interrupts are off while RSP points into the record; `iretq` restores them.
-///
-/// # Safety
-/// As [`switch`]; `registers` were saved by an interrupt outside a section.
-#[unsafe(naked)]
-pub(super) unsafe extern "sysv64" fn switch_to_interrupted(saved_sp: *const Cell<usize>, registers: *const Registers) {
-    naked_asm!(
-        "push rbp", "push rbx", "push r12", "push r13", "push r14", "push r15",
-        "mov [rdi], rsp",
-        "cli",
-        "mov dword ptr gs:[{depth}], 0",
-        "mov rsp, rsi",
-        "pop r15", "pop r14", "pop r13", "pop r12", "pop r11", "pop r10", "pop r9", "pop r8",
-        "pop rbp", "pop rdi", "pop rsi", "pop rdx", "pop rcx", "pop rbx", "pop rax",
-        "add rsp, 16",
-        "iretq",
-        depth = const section_depth_offset(),
-    )
 }
 
 /// Saves the caller and calls `f` on the stack that ends at `top`, never to return there: the caller goes on when somebody

@@ -1,11 +1,12 @@
 //! A green thread's record. Go: runtime2.go, `g`.
 //!
-//! Unsafe here: one `Sync`, the saved registers.
+//! Unsafe here: one `Sync`, the saved frames.
 #![allow(unsafe_code)]
 
 use super::join::Packet;
 use super::panic::PanicSlot;
 use super::{Failure, switch};
+use crate::addr::{Address, Bytes, Range};
 use crate::platform::Registers;
 use crate::stack::Stack;
 use alloc::boxed::Box;
@@ -50,11 +51,11 @@ pub(crate) struct Thread {
     /// Never reused: a handle to an earlier thread of this record does not name this one.
     pub(crate) id: Cell<u64>,
     pub(crate) state: Cell<State>,
-    /// RSP when the thread is not running, or is on the CPU's own stack.
+    /// Where the stack's used part begins when the thread is not running, is on the CPU's own stack, or is stopped by a handler.
     saved_sp: Cell<usize>,
-    /// The thread lost the processor to the timer: `registers` is its whole register file, `saved_sp` means nothing.
-    pub(crate) is_interrupted: Cell<bool>,
-    pub(crate) registers: UnsafeCell<Registers>,
+    /// While the thread waits because the timer took the processor from it: the frame of preemption's stub, which begins with the
+    /// interrupted RBP and RIP. Otherwise 0. For reports.
+    pub(crate) stub_frame: Cell<usize>,
     stack: Stack,
     pub(crate) slots: UnsafeCell<RootSlots>,
     /// The queue the thread is in: run queue, sleepers, or free list.
@@ -80,8 +81,7 @@ impl Thread {
             id: Cell::new(0),
             state: Cell::new(State::Free),
             saved_sp: Cell::new(0),
-            is_interrupted: Cell::new(false),
-            registers: UnsafeCell::new(Registers::default()),
+            stub_frame: Cell::new(0),
             stack,
             slots: UnsafeCell::new(RootSlots { entry: None, packet: None }),
             next: Cell::new(None),
@@ -103,15 +103,31 @@ impl Thread {
         &self.saved_sp
     }
 
-    /// Where the thread goes on, and its frame pointer there. It is not running, and stays so meanwhile.
+    /// Where the thread goes on, and its frame pointer there. It is not running, and stays so meanwhile. Of a preempted thread that is
+    /// what was interrupted, as if preemption were not a call.
     pub(crate) fn resumes_at(&self) -> (usize, usize) {
-        if self.is_interrupted.get() {
-            // SAFETY: the interrupt wrote them, and nobody writes them again before the thread has run.
-            let registers = unsafe { &*self.registers.get() };
-            return (registers.rip, registers.rbp);
+        match self.stub_frame.get() {
+            // SAFETY: whoever does not run has been left by a switch, or is new.
+            0 => unsafe { switch::saved_frame(self.saved_sp.get()) },
+            frame => {
+                // SAFETY: the stub waits for the thread's turn.
+                let [rbp, rip] = unsafe { *(frame as *const [usize; 2]) };
+                (rip, rbp)
+            }
         }
-        // SAFETY: whoever does not run and was not interrupted has been left by a switch, or is new.
-        unsafe { switch::saved_frame(self.saved_sp.get()) }
+    }
+
+    pub(crate) fn is_preempted(&self) -> bool {
+        self.stub_frame.get() != 0
+    }
+
+    /// The registers that the unwinder's last step has in memory below RSP, if that may be where the thread was interrupted.
+    ///
+    /// `unwinding::unwinder::arch::restore_context` has the address of its `Context`, sixteen registers and RIP, in rdi; it loads RSP first
+    /// and rdi last, so in between a thread's callee-saved registers are found nowhere else.
+    pub(crate) fn unwinders_registers(&self, registers: &Registers) -> Option<Range> {
+        let block = || Range::new(Address(registers.rdi), Bytes(17 * 8));
+        (registers.rdi < registers.rsp && self.stack.has_committed(block())).then(block)
     }
 }
 

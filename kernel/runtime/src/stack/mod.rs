@@ -64,8 +64,8 @@ struct Slots {
     next: spin::Mutex<Address>,
 }
 
-/// The address range of one thread's stack, and how much of it is committed. Only the owner thread's faults, and the thread that
-/// starts or ends it, change it.
+/// The address range of one thread's stack, and how much of it is committed. Only handlers that interrupted the owner thread, and the
+/// thread that starts or ends it, change it.
 pub(crate) struct Stack {
     slot: Range,
     limit: Bytes,
@@ -189,18 +189,37 @@ impl Stack {
         {
             return Growth::Wild;
         }
-        let floor = match in_section {
+        self.grow_to(fault.address, in_section, is_panicking)
+    }
+
+    /// Grows, outside sections, so that the thread may use its stack down to `low`, as if it had touched it. In a handler that has
+    /// interrupted the thread. False if it may not, or there are no frames.
+    pub(crate) fn make_room(&self, low: Address, is_panicking: bool) -> bool {
+        let committed = self.committed_low.get();
+        self.floor(false, is_panicking) <= low
+            && (committed <= low
+                || committed.0 - low.0 <= LARGEST_STEP && self.grow_to(low, false, is_panicking) == Growth::Grown)
+    }
+
+    /// Down to here the stack may grow.
+    fn floor(&self, in_section: bool, is_panicking: bool) -> Address {
+        match in_section {
             _ if switch_off::is_off(Mechanism::GuardPage) => self.slot.start,
             true => self.slot.start.plus(Bytes(GUARD)),
             false if is_panicking && !switch_off::is_off(Mechanism::PanicReserve) => {
                 self.limit_low().minus(Bytes(PANIC_RESERVE))
             }
             false => self.limit_low(),
-        };
-        if fault.address < floor {
+        }
+    }
+
+    /// Doubles the committed part, or more, until `address` belongs to it.
+    fn grow_to(&self, address: Address, in_section: bool, is_panicking: bool) -> Growth {
+        let (low, floor) = (self.committed_low.get(), self.floor(in_section, is_panicking));
+        if address < floor {
             return Growth::Overflow;
         }
-        let page = fault.address.align_down(MACHINE_PAGE);
+        let page = address.align_down(MACHINE_PAGE);
         let doubled = Address(low.0 - self.committed().0.clamp(MACHINE_PAGE, LARGEST_STEP));
         // What the sections' reserve has taken may already reach below a thread's own floor.
         let wanted = doubled.max(floor).min(page);

@@ -1,3 +1,3 @@
 fn main() {
-    runtime::upcall::timer(&mut runtime::platform::Registers::default());
+    runtime::upcall::timer(&mut runtime::platform::Registers::default(), runtime::addr::Range::EMPTY);
 }
