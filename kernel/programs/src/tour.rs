@@ -22,7 +22,7 @@ struct Chapter {
 const CHAPTERS: &[Chapter] = &[
     Chapter { title: "One plan for all addresses", source: "kernel/machine/src/memory/plan.rs", show: addresses },
     Chapter { title: "A stack grows where it is", source: "kernel/runtime/src/stack/mod.rs", show: growing_stack },
-    Chapter { title: "A thread in loop {} is stopped", source: "kernel/runtime/src/sched/tick.rs", show: stopped_loop },
+    Chapter { title: "A thread in loop {} is stopped", source: "kernel/runtime/src/tick.rs", show: stopped_loop },
     Chapter { title: "Garbage disappears", source: "kernel/runtime/src/gc/mod.rs", show: garbage },
     Chapter { title: "A panic is caught", source: "kernel/runtime/src/sched/panic.rs", show: caught_panic },
     Chapter { title: "An overflow is survived", source: "kernel/runtime/src/sched/end.rs", show: overflow },

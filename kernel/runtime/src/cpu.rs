@@ -211,7 +211,7 @@ fn act_on_notes() {
         held.on_system_stack(|| unsafe { held.cache() }.flush(&crate::gc::HEAP));
     }
     if held.cpu().take_note() {
-        crate::sched::tick_in_thread(&held);
+        crate::tick::tick_in_thread(&held);
     }
 }
 

@@ -1,18 +1,18 @@
 //! Go's runtime in `no_std` Rust. It knows no hardware and no operating system: what is under it is a [`platform::Platform`].
 //!
-//! Rooms, each with its story at the head of its `mod.rs`; imports go down, but for `sched`'s tick, which starts a collection that is due:
+//! Rooms, each with its story at the head of its `mod.rs`; imports go down:
 //!
 //! | room      | what is in it                                                         | Go                     |
 //! |-----------|-----------------------------------------------------------------------|------------------------|
 //! | `report`  | gctrace, memory statistics, dumps of all threads                       | mstats.go, traceback.go |
 //! | `gc`      | `Gc`, roots, marking, pacing                                           | mgc*.go                |
-//! | `sched`   | green threads, the switch, the timer's tick                            | proc.go, asm_amd64.s   |
+//! | `sched`   | green threads, the switch, preemption                                 | proc.go, asm_amd64.s   |
 //! | `stack`   | slots, guard pages, growth by page fault                               | stack.go               |
 //! | `heap`    | pages, spans, size classes, the CPU's cache, the sweep                 | m*.go                  |
 //! | `platform`| what the runtime asks of the machine                                   | mem.go, os_*.go        |
 //!
-//! Above the rooms stand the facade's files: `allocator` (the heap never calls the collector; this decides when to), `cpu` (each CPU's
-//! header, composed of the rooms' parts), `settings`, `upcall`, `program`.
+//! Above the rooms stand the facade's files: `allocator` (the heap never calls the collector; this decides when to), `settings`, `upcall`,
+//! `program`, and two that the rooms know: `cpu` (each CPU's header) and `tick` (what the timer does), composed of the rooms' parts.
 #![cfg_attr(not(test), no_std)]
 #![feature(offset_of_enum)]
 #![deny(unsafe_code)]
@@ -37,6 +37,7 @@ mod sched;
 pub mod settings;
 mod stack;
 pub mod switch_off;
+mod tick;
 pub mod upcall;
 
 pub use allocator::{Collected, Exhausted, out_of_memory};
@@ -46,9 +47,10 @@ pub use report::{MemoryStats, memory_stats};
 pub use runtime_derive::{Trace, kernel_test, program};
 pub use sched::{
     Builder, Failure, JoinHandle, Panic, ThreadRef, catch_unwind, contain, current, go, park, set_preemption, sleep,
-    ticks, yield_now,
+    yield_now,
 };
 pub use start::{Start, start};
+pub use tick::ticks;
 
 mod start;
 

@@ -10,7 +10,7 @@ use crate::addr::Range;
 #[cfg(feature = "switch-off")]
 use crate::cpu::SafepointsHeld;
 use crate::platform::{Fault, Registers, Verdict};
-use crate::{cpu, gc, sched};
+use crate::{cpu, gc, sched, tick};
 use core::fmt;
 use core::panic::Location;
 
@@ -22,7 +22,7 @@ use core::panic::Location;
 /// # Safety
 /// Only from that handler, with the registers that it will return to; `extended` is readable until then.
 pub unsafe fn timer(registers: &mut Registers, extended: Range) {
-    sched::timer(registers, extended);
+    tick::timer(registers, extended);
 }
 
 /// An access faulted. Grows the running thread's stack, or ends that thread if it may not grow; anything else is not ours.
@@ -67,7 +67,7 @@ pub fn panic(message: fmt::Arguments<'_>, place: Option<&Location<'_>>, can_unwi
 /// As [`timer`].
 #[cfg(feature = "switch-off")]
 pub unsafe fn at_stop<R>(registers: &Registers, extended: Range, f: impl FnOnce(StoppedWorld<'_>) -> R) -> Option<R> {
-    sched::at_stop(registers, extended, |held| f(StoppedWorld(held)))
+    tick::at_stop(registers, extended, |held| f(StoppedWorld(held)))
 }
 
 /// The world, stopped at an instruction outside every no-safepoint section.

@@ -1,12 +1,13 @@
 //! Roots: what is live because somebody can name it without following a reference. Go: mgcmark.go, `markroot`.
 //!
-//! | root                         | where it is looked for                                             |
-//! |------------------------------|--------------------------------------------------------------------|
-//! | statics                      | `.data` and `.bss`, not the runtime's own (linker.ld draws the line) |
-//! | a thread's record            | its root slots: the closure before it runs, the packet of its end   |
-//! | a stack                      | from the saved RSP to the top; there lie the callee-saved registers of a thread that gave up the processor, and all registers of one that was preempted |
-//! | the thread under the handler | the whole register file, in the handler's frame, and what else the platform saved of it; its stack from below the red zone |
-//! | the unwinder's last step     | below RSP, where it loads the other registers from once RSP is new  |
+//! | root                         | where it is looked for                                                          |
+//! |------------------------------|---------------------------------------------------------------------------------|
+//! | statics                      | `.data` and `.bss`, not the runtime's own (linker.ld draws the line)              |
+//! | a thread's record            | its root slots: the closure before it runs, the packet of its end                |
+//! | a stack                      | from the saved RSP to the top; a thread that does not run has its registers there |
+//! | the thread under the handler | all registers, in the handler's frame and what the platform saved beside it       |
+//! | its stack                    | from below the red zone to the top                                              |
+//! | the unwinder's last step     | below RSP, where it loads the other registers from once RSP is new               |
 //!
 //! Unsafe here: reading other threads' records in the stopped world.
 #![allow(unsafe_code)]

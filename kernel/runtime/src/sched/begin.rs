@@ -6,8 +6,7 @@
 use super::dispatch::{current_in, run};
 #[cfg(target_feature = "sse2")]
 use super::preempt;
-use super::tick::arm_timer;
-use super::{RootSlots, end, records, switch};
+use super::{RootSlots, arm_timer, end, records, switch};
 use crate::addr::Bytes;
 use crate::allocator::Exhausted;
 use crate::cpu::SafepointsHeld;

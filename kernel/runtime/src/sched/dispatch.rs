@@ -3,10 +3,10 @@
 //! Unsafe here: the switches.
 #![allow(unsafe_code)]
 
-use super::tick::tick;
 use super::{State, Thread, WaitReason, switch};
 use crate::cpu::SafepointsHeld;
 use crate::platform::platform;
+use crate::tick::tick;
 use crate::{fatal, report, throw};
 use core::cell::Cell;
 
@@ -86,7 +86,7 @@ fn go_on_with(held: &SafepointsHeld, saved_sp: &Cell<usize>, next: &'static Thre
     unsafe { switch::switch(saved_sp, next.saved_sp().get()) };
 }
 
-pub(super) fn current_in(held: &SafepointsHeld) -> &'static Thread {
+pub(crate) fn current_in(held: &SafepointsHeld) -> &'static Thread {
     match held.cpu().current() {
         Some(thread) => thread,
         None => throw!("expected a thread on this CPU, found none: only threads block, spawn and allocate"),

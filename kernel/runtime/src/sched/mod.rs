@@ -6,8 +6,8 @@
 //!    goes straight to the next thread in the run queue (dispatch.rs, switch.rs).
 //! 3. With nobody in the queue the CPU runs `schedule` on its own stack: it waits for the timer. When nobody sleeps either, nothing will
 //!    ever happen again: that is Go's deadlock, and fatal.
-//! 4. The timer's tick wakes sleepers, starts a collection that is due, and, if preemption is on, takes the processor from a thread
-//!    that has kept it for a whole tick. It acts at once outside a no-safepoint section and at the section's end inside (tick.rs, cpu.rs).
+//! 4. The timer's tick wakes sleepers (sleep.rs) and, if preemption is on, makes a thread that has kept the processor for a whole tick
+//!    give it (preempt/). When it may come, and what else it does, stands in tick.rs, above the rooms.
 //! 5. A panic unwinds its own thread, and so does want of memory; its joiner learns why, the others go on (panic.rs). A thread that
 //!    overflows its stack ends there, without unwinding (end.rs). When it is the main thread, the program ends with status 2.
 //!
@@ -28,22 +28,19 @@ mod run_queue;
 mod sleep;
 mod switch;
 mod thread;
-mod tick;
 
 pub(crate) use begin::{leave_first_section, start_main};
+pub(crate) use dispatch::current_in;
 pub(crate) use end::page_fault;
 pub use join::JoinHandle;
 pub use panic::{Panic, catch_unwind, contain};
 pub(crate) use panic::{out_of_memory, panic};
 pub use preempt::set_preemption;
+pub(crate) use preempt::{preempt_if_due, yield_if_due};
 pub(crate) use records::{for_each_thread, for_each_thread_at_the_end};
 pub(crate) use run_queue::RunQueue;
-pub(crate) use sleep::Sleepers;
+pub(crate) use sleep::{Sleepers, arm_timer, wake_sleepers};
 pub(crate) use thread::{RootSlots, State, Thread, WaitReason};
-#[cfg(feature = "switch-off")]
-pub(crate) use tick::at_stop;
-pub use tick::ticks;
-pub(crate) use tick::{tick_in_thread, timer};
 
 use crate::addr::Bytes;
 use crate::allocator::{self, Exhausted};
@@ -51,7 +48,7 @@ use crate::cpu::{self, SafepointsHeld};
 use crate::platform::platform;
 use crate::stack;
 use alloc::boxed::Box;
-use dispatch::{current_in, park_in, ready, yield_in};
+use dispatch::{park_in, ready, yield_in};
 
 /// Why a thread, or what was to be caught, ended without a result.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -146,7 +143,7 @@ pub fn sleep(ns: u64) {
     let thread = current_in(&held);
     let wake_at = platform().now().saturating_add(ns);
     if held.cpu().sleepers.add(thread, wake_at) {
-        tick::arm_timer(&held);
+        arm_timer(&held);
     }
     park_in(&held, thread, WaitReason::Sleep);
 }

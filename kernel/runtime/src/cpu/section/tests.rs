@@ -2,7 +2,7 @@
 //!
 //! Who holds the lock `cpu` has the processor: a thread takes it for one instruction, a handler from its entrance to its end, for on
 //! its own CPU nothing interrupts it. So loom's every interleaving is every way of being interrupted. The handler is that of
-//! sched/tick.rs, the instructions are those of `SafepointsHeld`.
+//! tick.rs, the instructions are those of `SafepointsHeld`.
 
 use super::Section;
 use core::sync::atomic::Ordering;

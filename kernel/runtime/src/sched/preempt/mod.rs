@@ -36,14 +36,28 @@ pub fn set_preemption(on: bool) {
     PREEMPTION.store(on, Ordering::Relaxed);
 }
 
+/// At a tick that a handler acts on, for the thread that it has interrupted.
+pub(crate) fn preempt_if_due(held: &SafepointsHeld, registers: &mut Registers) {
+    if is_due(held) {
+        inject(current_in(held), registers);
+    }
+}
+
+/// At a tick that came in a section, at the section's end.
+pub(crate) fn yield_if_due(held: &SafepointsHeld) {
+    if is_due(held) {
+        yield_in(held);
+    }
+}
+
 /// At a tick: whether the thread that runs has run since the last one and others wait.
-pub(super) fn is_due(held: &SafepointsHeld) -> bool {
+fn is_due(held: &SafepointsHeld) -> bool {
     let stayed = held.cpu().stayed_since_tick();
     PREEMPTION.load(Ordering::Relaxed) && stayed && !held.cpu().run_queue.is_empty()
 }
 
 /// Makes the thread that a handler has interrupted outside every section call the stub, unless it stands where it must not.
-pub(super) fn inject(thread: &Thread, registers: &mut Registers) {
+fn inject(thread: &Thread, registers: &mut Registers) {
     let is_panicking = thread.panic.is_under_way();
     let has_room = thread.stack().contains_sp(registers.rsp)
         // Now, and all of it: no fault in the handler, no overflow and no want of memory in the stub.
