@@ -1,0 +1,135 @@
+//! A no-safepoint section: how it begins and ends, and what whoever is in one may touch.
+//!
+//! Unsafe here: the reads through GS.
+#![allow(unsafe_code)]
+
+use super::stacks::stack_pointer;
+use super::{Cpu, DEPTH, NOTED};
+use crate::gc::GreyWork;
+use crate::heap::Cache;
+use crate::sched::Thread;
+use core::arch::asm;
+use core::marker::PhantomData;
+use core::mem::offset_of;
+
+/// Below RSP this much is mapped when a section begins: what a fast path, and the way to the system stack, may use. A whole page would
+/// cost every thread its second page at its first section.
+pub(crate) const HEADROOM: usize = 1024;
+
+/// Proof that this CPU is inside a no-safepoint section, and the section itself: it ends when this is dropped.
+/// Not `Send`: it belongs to the CPU, and a thread does not change CPUs inside.
+pub(crate) struct SafepointsHeld(PhantomData<*mut ()>);
+
+impl SafepointsHeld {
+    #[inline(always)]
+    pub(crate) fn enter() -> SafepointsHeld {
+        // SAFETY: reads one byte below RSP, which belongs to this stack (mapped, or grown by the fault), and counts in this
+        // CPU's header.
+        unsafe {
+            asm!("test byte ptr [rsp - {headroom}], 0", "inc dword ptr gs:[{depth}]",
+                 headroom = const HEADROOM, depth = const DEPTH, options(nostack));
+        }
+        SafepointsHeld(PhantomData)
+    }
+
+    /// A section for a thread that allocates: there must be none yet. A handler that allocates, or the runtime inside a section of its own,
+    /// would collect in the midst of what the section protects.
+    #[inline(always)]
+    pub(crate) fn enter_first() -> SafepointsHeld {
+        // SAFETY: reads this CPU's header.
+        unsafe {
+            asm!("cmp dword ptr gs:[{depth}], 0", "jne {nested}", depth = const DEPTH, nested = label { allocation_in_section() }, options(nostack))
+        };
+        SafepointsHeld::enter()
+    }
+
+    /// The section that the context already is: a handler, boot, the scheduler's own stack. Dropping it would end a section
+    /// that somebody else began, so it must be forgotten.
+    ///
+    /// # Safety
+    /// The section counter is not zero and stays so for the life of the value.
+    pub(crate) unsafe fn assume() -> core::mem::ManuallyDrop<SafepointsHeld> {
+        core::mem::ManuallyDrop::new(SafepointsHeld(PhantomData))
+    }
+
+    /// This CPU, for as long as the section is borrowed.
+    #[inline(always)]
+    pub(crate) fn cpu(&self) -> &Cpu {
+        let this: *const Cpu;
+        // SAFETY: GS points to this CPU's header since `set_up`; its first word is its own address.
+        unsafe { asm!("mov {}, gs:[0]", out(reg) this, options(nostack, readonly, preserves_flags)) };
+        // SAFETY: headers are statics.
+        unsafe { &*this }
+    }
+
+    /// This CPU's cache.
+    ///
+    /// # Safety
+    /// One reference at a time: the caller does not call this again while it uses the first.
+    #[inline(always)]
+    #[expect(clippy::mut_from_ref, reason = "the section excludes every other user on this CPU")]
+    pub(crate) unsafe fn cache(&self) -> &mut Cache {
+        // SAFETY: the section keeps handlers and other threads off; the caller keeps itself off.
+        unsafe { &mut *self.cpu().cache.get() }
+    }
+
+    /// This CPU's grey objects; for the collector.
+    ///
+    /// # Safety
+    /// As [`SafepointsHeld::cache`].
+    #[expect(clippy::mut_from_ref, reason = "the section excludes every other user on this CPU")]
+    pub(crate) unsafe fn grey(&self) -> &mut GreyWork {
+        // SAFETY: as for the cache.
+        unsafe { &mut *self.cpu().grey.get() }
+    }
+}
+
+impl Drop for SafepointsHeld {
+    #[inline(always)]
+    fn drop(&mut self) {
+        // SAFETY: ends the section that `enter` began on this CPU. The cold call happens with the counter at zero.
+        unsafe {
+            asm!("dec dword ptr gs:[{depth}]", "jnz 2f", "cmp dword ptr gs:[{noted}], 0", "jne {act}", "2:",
+                 depth = const DEPTH, noted = const NOTED, act = label { act_on_notes() }, options(nostack));
+        }
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn allocation_in_section() -> ! {
+    crate::throw!("expected nobody to allocate or free inside a no-safepoint section or a handler")
+}
+
+/// Does what handlers noted during the section that has just ended.
+#[cold]
+#[inline(never)]
+fn act_on_notes() {
+    let held = SafepointsHeld::enter();
+    if held.cpu().section.take_empty_cache() {
+        // SAFETY: nobody else uses the cache in this section.
+        held.on_system_stack(|| unsafe { held.cache() }.flush(&crate::gc::HEAP));
+    }
+    if held.cpu().take_note() {
+        crate::tick::tick_in_thread(&held);
+    }
+}
+
+/// The thread whose own code this is: on its own stack, outside any section, interrupts on. Uses next to no stack.
+///
+/// Each word is read by one instruction, and on whatever CPU that is: it says the same of the thread that reads it.
+#[inline(always)]
+pub(crate) fn thread_outside_sections() -> Option<&'static Thread> {
+    const INTERRUPTS_ON: usize = 1 << 9;
+    let (depth, thread, flags): (u32, *const Thread, usize);
+    // SAFETY: reads this CPU's header and the flags. `Option<&Thread>` is a pointer, or null.
+    unsafe {
+        asm!("mov {depth:e}, gs:[{at_depth}]", "mov {thread}, gs:[{at_thread}]", "pushfq", "pop {flags}",
+             depth = out(reg) depth, thread = out(reg) thread, flags = out(reg) flags,
+             at_depth = const DEPTH, at_thread = const offset_of!(Cpu, current));
+    }
+    // SAFETY: records live for ever.
+    let thread = unsafe { thread.as_ref() }?;
+    let is_its_own = depth == 0 && flags & INTERRUPTS_ON != 0 && thread.stack().contains_sp(stack_pointer());
+    is_its_own.then_some(thread)
+}
