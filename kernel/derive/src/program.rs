@@ -37,15 +37,15 @@ pub(crate) fn expand(words: Words, item: TokenStream) -> Result<TokenStream> {
         const _: () = {
             const PROGRAM: ::runtime::program::Program = ::runtime::program::Program { usage: #usage, shows: #shows, run: #name };
             const LINE: &[u8] = #line;
-            #[cfg(target_os = "none")]
+            #[cfg(any(target_os = "none", target_os = "linux"))]
             #[used]
             #[unsafe(link_section = "programs")]
             static ENTRY: ::runtime::program::Program = PROGRAM;
-            #[cfg(target_os = "none")]
+            #[cfg(any(target_os = "none", target_os = "linux"))]
             #[used]
             #[unsafe(link_section = "program_list")]
             static TEXT: [u8; LINE.len()] = *#line;
-            #[cfg(not(target_os = "none"))]
+            #[cfg(not(any(target_os = "none", target_os = "linux")))]
             let _ = (PROGRAM, LINE);
         };
     })

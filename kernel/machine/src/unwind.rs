@@ -2,20 +2,18 @@
 //!
 //! It asks for SSE's and x87's control words to be there (control.rs sees to it), for 17 KiB of stack, and for no memory: the exception lies
 //! where the runtime keeps it. Functions in assembly have no entry in the tables; the walk ends at them.
+//!
+//! The hosted platform compiles this file too.
 
 use runtime::addr::Address;
 use runtime::platform::Exception;
 use unwinding::abi::UnwindException;
 use unwinding::custom_eh_frame_finder::{EhFrameFinder, FrameInfo, FrameInfoKind, set_custom_eh_frame_finder};
 
-use crate::memory::text;
+use crate::memory::{text, unwind_tables};
 
 const _: () = assert!(size_of::<UnwindException>() <= size_of::<Exception>());
 const _: () = assert!(align_of::<UnwindException>() <= align_of::<Exception>());
-
-unsafe extern "C" {
-    static __eh_frame_hdr_start: u8;
-}
 
 /// Where the tables are.
 struct Tables;
@@ -23,7 +21,7 @@ struct Tables;
 // SAFETY: the header is what the linker made of this image's own tables, and they never change.
 unsafe impl EhFrameFinder for Tables {
     fn find(&self, pc: usize) -> Option<FrameInfo> {
-        let kind = FrameInfoKind::EhFrameHdr((&raw const __eh_frame_hdr_start).addr());
+        let kind = FrameInfoKind::EhFrameHdr(unwind_tables().0);
         text().contains(Address(pc)).then(|| FrameInfo { text_base: Some(text().start.0), kind })
     }
 }

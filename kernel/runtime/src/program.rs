@@ -69,7 +69,7 @@ impl fmt::Display for Names {
     }
 }
 
-#[cfg(target_os = "none")]
+#[cfg(any(target_os = "none", hosted))]
 fn linked() -> &'static [Program] {
     unsafe extern "C" {
         static __start_programs: [u8; 0];
@@ -81,8 +81,8 @@ fn linked() -> &'static [Program] {
     unsafe { core::slice::from_raw_parts(start.cast(), count) }
 }
 
-/// A host binary has no section of that name.
-#[cfg(not(target_os = "none"))]
+/// Any other binary has no section of that name.
+#[cfg(not(any(target_os = "none", hosted)))]
 fn linked() -> &'static [Program] {
     &[]
 }

@@ -11,6 +11,7 @@ unsafe extern "C" {
     static __text_end: u8;
     static __rodata_start: u8;
     static __rodata_end: u8;
+    static __eh_frame_hdr_start: u8;
     static __relro_start: u8;
     static __relro_end: u8;
     static __data_start: u8;
@@ -32,6 +33,11 @@ pub(super) fn image() -> Range {
 /// The functions.
 pub fn text() -> Range {
     between(&raw const __text_start, &raw const __text_end)
+}
+
+/// The search table for unwinding, `.eh_frame_hdr`.
+pub(crate) fn unwind_tables() -> Address {
+    Address((&raw const __eh_frame_hdr_start).addr())
 }
 
 /// A part of the image that is less than readable and writable.

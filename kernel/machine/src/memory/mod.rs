@@ -38,7 +38,7 @@ mod random;
 mod take_over;
 
 #[cfg(target_os = "none")]
-pub(crate) use commit::grow_in_fault;
+pub(crate) use {commit::grow_in_fault, image::unwind_tables};
 #[cfg(all(target_os = "none", feature = "switch-off"))]
 pub use commit::refuse;
 pub use frames::PhysicalAddress;

@@ -1,0 +1,128 @@
+//! Signals as traps: a stack of their own, the interrupted registers as the runtime knows them, and what answers.
+//!
+//! While a handler runs all other signals wait, but for those of a fault: a fault of the handler's own is found out
+//! ([`crate::fault`]) and ends everything. Linux restores the mask with the registers, whatever these say by then.
+
+use core::mem::{transmute, zeroed};
+use core::ptr;
+
+use libc::{c_int, siginfo_t, sigset_t, ucontext_t};
+use runtime::addr::{Address, Bytes, KIB, Range};
+use runtime::platform::Registers;
+use runtime::upcall;
+use spin::Once;
+
+use crate::{clock, fault, memory};
+
+/// The safepoint interrupt. Nobody minds it who has not asked for it. Go: `sigPreempt`.
+pub(crate) const TIMER: c_int = libc::SIGURG;
+const FAULTS: [c_int; 5] = [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGTRAP];
+
+/// Marking runs there; Linux takes up to 12 KiB for the vector registers.
+const HANDLER_STACK: Bytes = Bytes(256 * KIB);
+
+#[unsafe(link_section = ".bss.runtime")]
+static STACK: Once<Range> = Once::new();
+
+/// Blocks the timer's signal and installs the handlers, on a stack of their own for this thread.
+pub(crate) fn start() {
+    set_interrupts(false);
+    let stack = *STACK.call_once(|| memory::cpu_stack(HANDLER_STACK).expect("at the start there is memory"));
+    let bottom = ptr::with_exposed_provenance_mut(stack.start.0);
+    let alternate = libc::stack_t { ss_sp: bottom, ss_flags: 0, ss_size: stack.bytes().0 };
+    // SAFETY: the stack is this thread's alone.
+    let stacked = unsafe { libc::sigaltstack(&raw const alternate, ptr::null_mut()) };
+    assert_eq!(stacked, 0, "the stack is large enough for Linux");
+    // SAFETY: an array of integers and a null function are values of it.
+    let mut action: libc::sigaction = unsafe { zeroed() };
+    action.sa_sigaction = handler as *const () as usize;
+    // SAFETY: `action` outlives the calls.
+    unsafe { libc::sigfillset(&raw mut action.sa_mask) };
+    for signal in FAULTS {
+        // SAFETY: as above.
+        unsafe { libc::sigdelset(&raw mut action.sa_mask, signal) };
+    }
+    for signal in FAULTS.into_iter().chain([TIMER]) {
+        let nests = if signal == TIMER { libc::SA_RESTART } else { libc::SA_NODEFER };
+        action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | nests;
+        // SAFETY: the handler is of that kind, and runs on a stack of its own.
+        unsafe { libc::sigaction(signal, &raw const action, ptr::null_mut()) };
+    }
+}
+
+/// Where the registers lie in a signal's context, in the order of [`Registers`]; libc packs the segments into one word.
+const ORDER: [c_int; 21] = [
+    libc::REG_R15,
+    libc::REG_R14,
+    libc::REG_R13,
+    libc::REG_R12,
+    libc::REG_R11,
+    libc::REG_R10,
+    libc::REG_R9,
+    libc::REG_R8,
+    libc::REG_RBP,
+    libc::REG_RDI,
+    libc::REG_RSI,
+    libc::REG_RDX,
+    libc::REG_RCX,
+    libc::REG_RBX,
+    libc::REG_RAX,
+    libc::REG_TRAPNO,
+    libc::REG_ERR,
+    libc::REG_RIP,
+    libc::REG_CSGSFS,
+    libc::REG_EFL,
+    libc::REG_RSP,
+];
+const WORDS: usize = size_of::<Registers>() / size_of::<usize>();
+const _: () = assert!(WORDS == ORDER.len() + 1, "all but SS, which is beside CS");
+
+extern "C" fn handler(signal: c_int, info: &siginfo_t, context: &mut ucontext_t) {
+    // SAFETY: this thread's own. What was interrupted may be about to read it.
+    let errno = unsafe { *libc::__errno_location() };
+    let saved = &mut context.uc_mcontext.gregs;
+    let mut words = [0; WORDS];
+    ORDER.iter().zip(&mut words).for_each(|(at, word)| *word = saved[*at as usize] as usize);
+    // SAFETY: `repr(C)`, and nothing but words.
+    let mut registers = unsafe { transmute::<[usize; WORDS], Registers>(words) };
+    upcall::in_handler(|| match signal {
+        // SAFETY: this is the handler, and these are the registers.
+        TIMER if clock::timer_is_due() => unsafe { upcall::timer(&mut registers) },
+        TIMER => {}
+        _ => fault::answer(info, &mut registers),
+    });
+    // SAFETY: as above.
+    words = unsafe { transmute::<Registers, [usize; WORDS]>(registers) };
+    ORDER.iter().zip(&words).for_each(|(at, word)| saved[*at as usize] = *word as i64);
+    // SAFETY: as above.
+    unsafe { *libc::__errno_location() = errno };
+}
+
+/// Whether a handler runs there.
+pub(crate) fn is_handlers_stack(address: usize) -> bool {
+    STACK.get().is_some_and(|stack| stack.contains(Address(address)))
+}
+
+/// The timer's signal blocked or not; how it was.
+pub(crate) fn set_interrupts(on: bool) -> bool {
+    let mut before = no_signals();
+    let how = if on { libc::SIG_UNBLOCK } else { libc::SIG_BLOCK };
+    let mut timer = no_signals();
+    // SAFETY: the sets outlive the calls.
+    unsafe {
+        libc::sigaddset(&raw mut timer, TIMER);
+        libc::pthread_sigmask(how, &raw const timer, &raw mut before);
+        libc::sigismember(&raw const before, TIMER) == 0
+    }
+}
+
+/// Waits for a signal. The timer's is blocked before and after, so none is lost in between.
+pub(crate) fn halt() {
+    // SAFETY: the set outlives the call.
+    unsafe { libc::sigsuspend(&raw const *&no_signals()) };
+}
+
+fn no_signals() -> sigset_t {
+    // SAFETY: an array of integers.
+    unsafe { zeroed() }
+}
