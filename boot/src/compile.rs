@@ -1,4 +1,4 @@
-//! Cargo and the toolchain: compiles the bare-metal binaries, finds the tools beside rustc.
+//! Cargo and the toolchain: compiles the bare-metal and the hosted binaries, finds the tools beside rustc.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -21,6 +21,16 @@ pub(crate) fn bare_metal(package: &str) -> Result<PathBuf, String> {
     build(package, &root().join("target"), cargo())
 }
 
+/// Compiles a binary of the workspace as a process of Linux; returns its ELF file. The flags are those of .cargo/hosted.toml.
+pub(crate) fn hosted(package: &str) -> Result<PathBuf, String> {
+    if !cfg!(all(target_os = "linux", target_arch = "x86_64")) {
+        return Err("a hosted kernel is a process of Linux on x86_64: not here".into());
+    }
+    let mut cargo = cargo();
+    cargo.args(["--config", ".cargo/hosted.toml", "build", "-p", package, "--release"]);
+    finish(package, root().join("target/hosted/x86_64-unknown-linux-gnu/release").join(package), cargo)
+}
+
 /// [`bare_metal`] as it would be without `-disable-lsr`, in a target folder of its own.
 pub(crate) fn bare_metal_with_lsr(package: &str) -> Result<PathBuf, String> {
     let mut question = cargo();
@@ -39,6 +49,10 @@ fn build(package: &str, folder: &Path, mut cargo: Command) -> Result<PathBuf, St
     let elf = folder.join("x86_64-unknown-none/release").join(package);
     cargo.args(["build", "-p", package, "--release", "--target", "x86_64-unknown-none", "-Zbuild-std=core,alloc"]);
     cargo.arg("--target-dir").arg(folder);
+    finish(package, elf, cargo)
+}
+
+fn finish(package: &str, elf: PathBuf, mut cargo: Command) -> Result<PathBuf, String> {
     if elf.exists() {
         cargo.arg("--quiet"); // the first build takes long enough to be watched
     }

@@ -61,9 +61,14 @@ impl Image {
         &self.elf
     }
 
-    /// The disk to boot from; refused if the kernel's types hide a reference from the collector.
+    /// Refuses it if the kernel's types hide a reference from the collector.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        self.made("checked", |_| hidden::check(&read(&self.elf)?)).map(drop)
+    }
+
+    /// The disk to boot from.
     pub(crate) fn disk(&self, firmware: Firmware) -> Result<PathBuf, String> {
-        self.made("checked", |_| hidden::check(&read(&self.elf)?))?;
+        self.check()?;
         let extension = if firmware == Firmware::Uefi { "uefi" } else { "bios" };
         self.made(extension, |disk| {
             let mut builder = DiskImageBuilder::new(self.stripped()?);
@@ -80,7 +85,7 @@ impl Image {
     }
 
     /// The symbol table that the kernel reads for its backtraces.
-    fn symbols(&self) -> Result<Vec<u8>, String> {
+    pub(crate) fn symbols(&self) -> Result<Vec<u8>, String> {
         let path = self.made("symbols", |path| {
             let table = symbols::table(&read(&self.elf)?)?;
             fs::write(path, table).map_err(|error| format!("{}: {error}", path.display()))

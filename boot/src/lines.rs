@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use addr2line::{Frame, Loader};
 
 use crate::compile;
-use crate::symbols::IMAGE_BASE;
+use crate::symbols;
 
 const CREATOR: &str = "created by ";
 
@@ -40,7 +40,7 @@ impl Lines {
     /// The frame whose two lines these are, with files and lines; `None` if they are none, or nothing is known of the address.
     pub(crate) fn frame(&mut self, function: &str, place: &str) -> Option<String> {
         let (address, offset) = place.strip_prefix("\t0x")?.split_once(' ')?;
-        let address = u64::from_str_radix(address, 16).ok()?.checked_sub(IMAGE_BASE)?;
+        let address = u64::from_str_radix(address, 16).map(symbols::in_file).ok()?;
         let loader = match &mut self.loader {
             Some(loader) => loader,
             none => none.insert(Loader::new(self.elf.take()?).ok()?),
@@ -93,7 +93,7 @@ mod tests {
         let file = object::File::parse(&*file).expect("it is an ELF file");
         use object::{Object, ObjectSymbol};
         let symbol = file.symbols().find(|symbol| symbol.name().is_ok_and(|name| name.contains("9somewhere")));
-        let address = IMAGE_BASE + symbol.expect("it is not inlined").address();
+        let address = symbols::IMAGE_BASE + symbol.expect("it is not inlined").address();
         let mut lines = Lines::of(&elf);
         assert!(somewhere() > 0);
         let frame = lines.frame("name(...)", &format!("\t{address:#x} +0x5")).expect("there is a line");

@@ -1,4 +1,4 @@
-//! One QEMU process: what it is given, how long it may take, how it ended.
+//! One guest, mostly a QEMU process: what it is given, how long it may take, how it ended.
 
 use std::io::{self, Read, Seek};
 use std::path::Path;
@@ -31,11 +31,20 @@ pub(crate) enum Ending {
     Died(String),
 }
 
+/// What the guest runs in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Host {
+    Qemu,
+    /// It is a process itself.
+    Linux,
+}
+
 /// Where QEMU notes the CPUs' resets.
 const RESETS: &str = "resets";
 
 pub(crate) struct Guest {
-    qemu: Child,
+    host: Host,
+    process: Child,
     folder: tempfile::TempDir,
     pub(crate) monitor: Option<Monitor>,
     output: Receiver<Vec<u8>>,
@@ -82,22 +91,35 @@ impl Guest {
 
     fn launch(mut qemu: Command, symbols: Vec<u8>, lines: Lines) -> Result<Guest, String> {
         let folder = tempfile::tempdir().map_err(no_folder)?;
-        let log = tempfile::tempfile().map_err(no_folder)?;
         let socket = folder.path().join("monitor");
         qemu.args(["-vga", "std", "-display", "none", "-no-reboot", "-serial", "stdio"])
             .args(["-d", "cpu_reset", "-D", &folder.path().join(RESETS).to_string_lossy()])
             .args(["-qmp", &format!("unix:{},server=on,wait=off", escaped(&socket))]);
-        qemu.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log.try_clone().map_err(no_folder)?);
-        end_with_parent(&mut qemu);
-        let mut qemu = qemu.spawn().map_err(|error| format!("qemu-system-x86_64 does not start: {error}"))?;
-        let output = read_in_background(qemu.stdout.take().expect("stdout was asked for as a pipe"));
-        let mut guest = Guest { qemu, folder, monitor: None, output, log, symbols, console: Console::new(lines) };
+        let mut guest = Guest::spawn(Host::Qemu, qemu, folder, symbols, lines)?;
         // QEMU answers once its main loop runs.
-        while guest.monitor.is_none() && matches!(guest.qemu.try_wait(), Ok(None)) {
+        while guest.monitor.is_none() && matches!(guest.process.try_wait(), Ok(None)) {
             guest.monitor = Monitor::connect(&socket).ok();
             thread::sleep(Duration::from_millis(2));
         }
         Ok(guest)
+    }
+
+    /// Starts the command, whose output is the guest's. `folder` is there as long as the guest is.
+    pub(crate) fn spawn(
+        host: Host,
+        mut command: Command,
+        folder: tempfile::TempDir,
+        symbols: Vec<u8>,
+        lines: Lines,
+    ) -> Result<Guest, String> {
+        let log = tempfile::tempfile().map_err(no_folder)?;
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log.try_clone().map_err(no_folder)?);
+        end_with_parent(&mut command);
+        let process = command.spawn();
+        let name = command.get_program().display();
+        let mut process = process.map_err(|error| format!("{name} does not start: {error}"))?;
+        let output = read_in_background(process.stdout.take().expect("stdout was asked for as a pipe"));
+        Ok(Guest { host, process, folder, monitor: None, output, log, symbols, console: Console::new(lines) })
     }
 
     /// Hands on what comes within `time`; how the machine ended, if it did.
@@ -182,7 +204,8 @@ impl Guest {
     }
 
     fn ended(&mut self) -> Ending {
-        match self.qemu.wait().ok().and_then(|status| status.code()) {
+        match self.process.wait().ok().and_then(|status| status.code()) {
+            Some(code @ 0..=2) if self.host == Host::Linux => Ending::Status(code as u8),
             // isa-debug-exit: (value << 1) | 1, and the kernel writes 0x10 + status.
             Some(code @ 0x21..=0xff) if code & 1 == 1 => Ending::Status((code >> 1) as u8 - 0x10),
             Some(0) => match fs::read_to_string(self.folder.path().join(RESETS)) {
@@ -196,7 +219,8 @@ impl Guest {
                 // Without it the message is shorter.
                 let _ = self.log.rewind().and_then(|()| self.log.read_to_string(&mut log));
                 let how = code.map_or("was killed".into(), |code| format!("ended with status {code}"));
-                Ending::Died(format!("QEMU {how}: {}", log.trim_end()))
+                let who = if self.host == Host::Qemu { "QEMU" } else { "the process" };
+                Ending::Died(format!("{who} {how}: {}", log.trim_end()))
             }
         }
     }
@@ -205,8 +229,8 @@ impl Guest {
 impl Drop for Guest {
     fn drop(&mut self) {
         // Both fail only if it has ended already.
-        let _ = self.qemu.kill();
-        let _ = self.qemu.wait();
+        let _ = self.process.kill();
+        let _ = self.process.wait();
     }
 }
 

@@ -1,4 +1,4 @@
-//! `./x run`: one boot, one program, its status.
+//! `./x run`: one boot, or one process, one program, its status.
 
 use std::env;
 use std::io::Write;
@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::compile;
 use crate::console::Stream;
+use crate::hosted;
 use crate::image::Image;
 use crate::machine::Machine;
 use crate::qemu::{Ending, Patience};
@@ -17,6 +18,9 @@ const SETTINGS: [&str; 5] = ["GOGC", "GOMEMLIMIT", "GODEBUG", "GOMAXPROCS", "GOT
 pub(crate) struct Options {
     #[command(flatten)]
     machine: Machine,
+    /// Run it as a process of this Linux instead of booting it
+    #[arg(long, conflicts_with_all = ["firmware", "accel", "cpus"])]
+    hosted: bool,
     /// End with status 124 if the program has not ended by then, counted from power-on
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     timeout: Option<u64>,
@@ -31,7 +35,7 @@ pub(crate) struct Options {
 
 /// Runs, and returns the status to end with.
 pub(crate) fn run(options: Options) -> Result<u8, String> {
-    let image = Image::of(compile::bare_metal("kernel")?);
+    let image = Image::of(if options.hosted { compile::hosted("hosted")? } else { compile::bare_metal("kernel")? });
     if options.list {
         for line in image.lines("program_list")? {
             let (usage, shows) = line.split_once('\t').unwrap_or((&line, ""));
@@ -40,7 +44,10 @@ pub(crate) fn run(options: Options) -> Result<u8, String> {
         return Ok(0);
     }
     let Some(command_line) = command_line(options.program, options.arguments) else { return Ok(2) };
-    let mut guest = image.boot(&options.machine, &[("cmdline", &command_line)])?;
+    let mut guest = match options.hosted {
+        true => hosted::start(&image, &options.machine.mem, &command_line)?,
+        false => image.boot(&options.machine, &[("cmdline", &command_line)])?,
+    };
     let patience = Patience { in_all: options.timeout.map(Duration::from_secs), silence: None };
     let ending = guest.watch(patience, print);
     match ending {

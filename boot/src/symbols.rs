@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! "TRISYM1\0"  u32 count  u32 bytes_of_names
-//! count × { u32 start  u32 size  u32 name_offset  u32 name_len }      sorted by start, counted from the image's base
+//! count × { u32 start  u32 size  u32 name_offset  u32 name_len }      sorted by start, an address in the ELF file
 //! names, UTF-8                                                        all numbers little endian
 //! ```
 
@@ -11,7 +11,12 @@ use object::{Object, ObjectSymbol, SymbolKind};
 /// Where the kernel runs; its ELF file is linked at 0.
 pub(crate) const IMAGE_BASE: u64 = 0xffff_ffff_8000_0000;
 
-/// The table of an ELF file that is linked at address 0.
+/// Where in its ELF file a running address lies. That of a process runs where it is linked, below.
+pub(crate) fn in_file(address: u64) -> u64 {
+    address.checked_sub(IMAGE_BASE).unwrap_or(address)
+}
+
+/// The table of an ELF file.
 pub(crate) fn table(elf: &[u8]) -> Result<Vec<u8>, String> {
     let file = object::File::parse(elf).map_err(|error| format!("not an ELF file: {error}"))?;
     let functions = file.symbols().filter(|symbol| symbol.kind() == SymbolKind::Text && symbol.is_definition());
