@@ -13,7 +13,7 @@ use spin::Once;
 use crate::console::report;
 use crate::memory;
 use crate::platform::{self, PROCESS};
-use crate::{clock, console, signals, unwind};
+use crate::{backtrace, clock, console, signals, unwind};
 
 /// As much as a machine of `./x run`.
 const USUAL_MEMORY: Bytes = Bytes(512 * MIB);
@@ -56,6 +56,7 @@ extern "sysv64" fn go_on() -> ! {
     let found = FOUND.get().expect("`start` has set it");
     signals::start();        // handlers on a stack of their own; interrupts are off
     clock::start();          // the clock, and the timer's signal
+    backtrace::load_names(); // our functions' names, if somebody gave them
     unwind::start();         // a panic finds its way back
     platform::hand_over();   // page faults are the runtime's from here on
     // SAFETY: called once, interrupts off, on a stack that the runtime may now have as its own; libc leaves GS alone.
@@ -75,14 +76,16 @@ fn refuse(why: &dyn Display) -> ! {
     PROCESS.exit(2)
 }
 
-fn variable(name: &CStr) -> Option<&'static str> {
+/// A variable of the environment.
+pub(crate) fn variable(name: &CStr) -> Option<&'static CStr> {
     // SAFETY: one thread, and nobody changes the environment, ever.
     let value = unsafe { libc::getenv(name.as_ptr()).as_ref() }?;
     // SAFETY: the environment's strings end with zero.
-    unsafe { CStr::from_ptr(value) }.to_str().ok()
+    Some(unsafe { CStr::from_ptr(value) })
 }
 
-fn size(text: &str) -> Option<Bytes> {
+fn size(text: &CStr) -> Option<Bytes> {
+    let text = text.to_str().ok()?;
     let shift = match text.as_bytes().last()? {
         b'M' => 20,
         b'G' => 30,

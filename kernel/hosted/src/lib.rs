@@ -31,6 +31,7 @@
 #![cfg_attr(hosted, feature(alloc_error_handler, panic_can_unwind))]
 #![cfg(hosted)]
 
+mod backtrace;
 mod bring_up;
 mod clock;
 mod console;

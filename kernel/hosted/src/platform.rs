@@ -2,10 +2,11 @@
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use runtime::addr::{Bytes, Range};
-use runtime::platform::{Exception, OutOfFrames, Platform, Stream};
+use runtime::addr::{Address, Bytes, Range};
+use runtime::platform::{Exception, OutOfFrames, Platform, Registers, Stream};
+use runtime::symbols::Symbols;
 
-use crate::{clock, console, memory, signals, unwind};
+use crate::{backtrace, clock, console, memory, signals, unwind};
 
 /// The one process.
 pub(crate) struct Process;
@@ -85,7 +86,17 @@ unsafe impl Platform for Process {
         console::write(to, bytes);
     }
 
-    fn write_backtrace(&self, _rip: usize, _rbp: usize) {}
+    fn read(&self, at: Address) -> Option<usize> {
+        backtrace::read(at)
+    }
+
+    fn interrupted(&self, return_address: usize, above: usize) -> Option<Registers> {
+        backtrace::interrupted(return_address, above)
+    }
+
+    fn symbols(&self) -> Option<(&Symbols<'static>, Address)> {
+        backtrace::symbols().map(|symbols| (symbols, Address(0)))
+    }
 
     fn catch(&self, f: &mut dyn FnMut()) -> bool {
         unwind::catch(f)

@@ -3,8 +3,10 @@
 //! While a handler runs all other signals wait, but for those of a fault: a fault of the handler's own is found out
 //! ([`crate::fault`]) and ends everything. Linux restores the mask with the registers, whatever these say by then.
 
+use core::arch::asm;
 use core::mem::{transmute, zeroed};
 use core::ptr;
+use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use libc::{c_int, siginfo_t, sigset_t, ucontext_t};
 use runtime::addr::{Address, Bytes, KIB, Range};
@@ -23,6 +25,9 @@ const HANDLER_STACK: Bytes = Bytes(256 * KIB);
 
 #[unsafe(link_section = ".bss.runtime")]
 static STACK: Once<Range> = Once::new();
+/// Known from the first signal on.
+#[unsafe(link_section = ".bss.runtime")]
+static RETURN_ADDRESS: AtomicUsize = AtomicUsize::new(0);
 
 /// Blocks the timer's signal and installs the handlers, on a stack of their own for this thread.
 pub(crate) fn start() {
@@ -77,25 +82,48 @@ const ORDER: [c_int; 21] = [
 const WORDS: usize = size_of::<Registers>() / size_of::<usize>();
 const _: () = assert!(WORDS == ORDER.len() + 1, "all but SS, which is beside CS");
 
+/// What a signal has interrupted.
+pub(crate) fn registers(context: &ucontext_t) -> Registers {
+    let mut words = [0; WORDS];
+    ORDER.iter().zip(&mut words).for_each(|(at, word)| *word = context.uc_mcontext.gregs[*at as usize] as usize);
+    // SAFETY: `repr(C)`, and nothing but words.
+    unsafe { transmute::<[usize; WORDS], Registers>(words) }
+}
+
+fn set_registers(context: &mut ucontext_t, registers: Registers) {
+    // SAFETY: as above.
+    let words = unsafe { transmute::<Registers, [usize; WORDS]>(registers) };
+    ORDER.iter().zip(&words).for_each(|(at, word)| context.uc_mcontext.gregs[*at as usize] = *word as i64);
+}
+
 extern "C" fn handler(signal: c_int, info: &siginfo_t, context: &mut ucontext_t) {
+    RETURN_ADDRESS.store(return_address(), Relaxed);
     // SAFETY: this thread's own. What was interrupted may be about to read it.
     let errno = unsafe { *libc::__errno_location() };
-    let saved = &mut context.uc_mcontext.gregs;
-    let mut words = [0; WORDS];
-    ORDER.iter().zip(&mut words).for_each(|(at, word)| *word = saved[*at as usize] as usize);
-    // SAFETY: `repr(C)`, and nothing but words.
-    let mut registers = unsafe { transmute::<[usize; WORDS], Registers>(words) };
+    let mut registers = registers(context);
     upcall::in_handler(|| match signal {
         // SAFETY: this is the handler, and these are the registers.
         TIMER if clock::timer_is_due() => unsafe { upcall::timer(&mut registers) },
         TIMER => {}
         _ => fault::answer(info, &mut registers),
     });
-    // SAFETY: as above.
-    words = unsafe { transmute::<Registers, [usize; WORDS]>(registers) };
-    ORDER.iter().zip(&words).for_each(|(at, word)| saved[*at as usize] = *word as i64);
+    set_registers(context, registers);
     // SAFETY: as above.
     unsafe { *libc::__errno_location() = errno };
+}
+
+/// Where the function that this is inlined into returns to.
+#[inline(always)]
+fn return_address() -> usize {
+    let address;
+    // SAFETY: all our functions keep a frame pointer; the return address lies above the word at rbp.
+    unsafe { asm!("mov {}, [rbp + 8]", out(reg) address, options(readonly, nostack, preserves_flags)) };
+    address
+}
+
+/// Whether a handler returns to this address: libc's, by which Linux takes the context back.
+pub(crate) fn is_return_address(address: usize) -> bool {
+    address == RETURN_ADDRESS.load(Relaxed)
 }
 
 /// Whether a handler runs there.

@@ -1,7 +1,7 @@
 //! x86_64 bare metal under the runtime: every privileged instruction is here.
 //!
 //! The whole bring-up, in order, is [`start`] and `go_on` below. What only a machine has is compiled for it alone; what parses and
-//! decides (the memory map, frames, ACPI's tables, the directory of files, the symbol table) is also tested on the host.
+//! decides (the memory map, frames, ACPI's tables, the directory of files) is also tested on the host.
 //!
 //! Interrupts may come at any time, so what runs in a handler touches atomics and this CPU's own records: it takes no lock
 //! that the interrupted code may hold, and allocates nothing.
@@ -13,7 +13,6 @@ pub mod acpi;
 pub mod framebuffer;
 pub mod fw_cfg;
 pub mod memory;
-pub mod symbols;
 
 #[cfg(target_os = "none")]
 mod apic;

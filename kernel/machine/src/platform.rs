@@ -2,8 +2,9 @@
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use runtime::addr::{Bytes, Range};
-use runtime::platform::{Exception, OutOfFrames, Platform, Stream};
+use runtime::addr::{Address, Bytes, Range};
+use runtime::platform::{Exception, OutOfFrames, Platform, Registers, Stream};
+use runtime::symbols::Symbols;
 use x86_64::VirtAddr;
 use x86_64::instructions::interrupts;
 use x86_64::registers::model_specific::GsBase;
@@ -93,12 +94,16 @@ unsafe impl Platform for Machine {
         console::write(to, bytes);
     }
 
-    fn write_backtrace(&self, rip: usize, rbp: usize) {
-        backtrace::report(rip, rbp);
+    fn read(&self, at: Address) -> Option<usize> {
+        backtrace::read(at)
     }
 
-    fn function_at(&self, address: usize) -> Option<(&'static str, usize)> {
-        backtrace::function_at(address)
+    fn interrupted(&self, return_address: usize, above: usize) -> Option<Registers> {
+        backtrace::interrupted(return_address, above)
+    }
+
+    fn symbols(&self) -> Option<(&Symbols<'static>, Address)> {
+        backtrace::symbols().map(|symbols| (symbols, memory::plan::IMAGE))
     }
 
     fn catch(&self, f: &mut dyn FnMut()) -> bool {

@@ -11,6 +11,7 @@
 #![allow(unsafe_code)]
 
 use crate::addr::{Address, Bytes, Range};
+use crate::symbols::Symbols;
 use core::cell::UnsafeCell;
 use spin::Once;
 
@@ -117,13 +118,21 @@ pub unsafe trait Platform: Sync {
     /// Console bytes. May be called anywhere, handlers included; never blocks on a lock that the interrupted code may hold.
     fn write(&self, to: Stream, bytes: &[u8]);
 
-    /// Prints the call chain from `rip` and `rbp` to [`Stream::Report`], innermost first, names where known, two lines a frame:
-    /// `name(...)` and `\t0xADDRESS +0xOFFSET`, the address one that belongs to the call.
-    fn write_backtrace(&self, rip: usize, rbp: usize);
+    /// The word at an aligned address, if there is memory that may be read. In any context. For backtraces, as the next two.
+    fn read(&self, at: Address) -> Option<usize> {
+        let _ = at;
+        None
+    }
 
-    /// The function around an address, and how far into it the address is.
-    fn function_at(&self, address: usize) -> Option<(&'static str, usize)> {
-        let _ = address;
+    /// The registers of what a trap has interrupted, if `return_address` is where its handler returns to. `above` is the address
+    /// above the return address's own.
+    fn interrupted(&self, return_address: usize, above: usize) -> Option<Registers> {
+        let _ = (return_address, above);
+        None
+    }
+
+    /// Names for our functions, and the address from which they count.
+    fn symbols(&self) -> Option<(&Symbols<'static>, Address)> {
         None
     }
 

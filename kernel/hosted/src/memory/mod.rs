@@ -20,6 +20,7 @@ mod image;
 
 pub(crate) use image::{image, static_roots, text, unwind_tables};
 
+use core::ffi::CStr;
 use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
@@ -154,8 +155,25 @@ pub(crate) fn free_memory() -> Bytes {
     Bytes(FREE.load(Relaxed))
 }
 
-/// Whether an address is memory of the runtime's, or a global.
-pub(crate) fn is_committed(address: Address) -> bool {
+/// A whole file, for ever, if it can be read and is not empty.
+pub(crate) fn map_file(path: &CStr) -> Option<&'static [u8]> {
+    // SAFETY: all zero is a value of it.
+    let mut status: libc::stat = unsafe { core::mem::zeroed() };
+    // SAFETY: the path is a string.
+    let file = unsafe { libc::open(path.as_ptr(), libc::O_RDONLY) };
+    // SAFETY: `status` outlives the call.
+    if unsafe { libc::fstat(file, &raw mut status) } != 0 {
+        return None;
+    }
+    let bytes = status.st_size as usize;
+    // SAFETY: a new mapping. Nobody changes the file meanwhile.
+    let start = unsafe { libc::mmap(ptr::null_mut(), bytes, PROT_READ, MAP_PRIVATE, file, 0) };
+    // SAFETY: it is as long as the file was.
+    (start != MAP_FAILED).then(|| unsafe { core::slice::from_raw_parts(start.cast(), bytes) })
+}
+
+/// Whether an address is memory of the runtime's, or of the executable.
+pub(crate) fn is_readable(address: Address) -> bool {
     let page = Range::new(address.align_down(PAGE), Bytes(PAGE));
     ALL.contains(address) && committed_bytes(page) != 0 || image::is_loaded(address)
 }

@@ -37,8 +37,6 @@ mod random;
 #[cfg(target_os = "none")]
 mod take_over;
 
-#[cfg(target_os = "none")]
-pub(crate) use {commit::grow_in_fault, image::unwind_tables};
 #[cfg(all(target_os = "none", feature = "switch-off"))]
 pub use commit::refuse;
 pub use frames::PhysicalAddress;
@@ -53,6 +51,8 @@ pub use {
     permissions::check as check_permissions,
     take_over::{Handover, Refusal, frames_in_use, take_over},
 };
+#[cfg(target_os = "none")]
+pub(crate) use {commit::grow_in_fault, image::unwind_tables};
 
 use bootloader_api::BootloaderConfig;
 use bootloader_api::config::Mapping;

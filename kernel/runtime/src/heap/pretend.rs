@@ -135,8 +135,6 @@ unsafe impl Platform for Pretend {
 
     fn write(&self, _: Stream, _: &[u8]) {}
 
-    fn write_backtrace(&self, _: usize, _: usize) {}
-
     fn catch(&self, _: &mut dyn FnMut()) -> bool {
         unreachable!()
     }

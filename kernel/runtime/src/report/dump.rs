@@ -10,6 +10,7 @@
 //!
 //! It runs when things are broken: it takes no lock that could be held for ever, and allocates nothing.
 
+use super::backtrace;
 use crate::cpu;
 use crate::platform::platform;
 use crate::report;
@@ -24,7 +25,7 @@ pub(crate) fn current(rip: usize, rbp: usize) {
         Some(thread) => one(thread, (rip, rbp)),
         None => {
             report!("\nruntime stack:");
-            platform().write_backtrace(rip, rbp);
+            chain(rip, rbp);
         }
     }
 }
@@ -55,11 +56,15 @@ fn one(thread: &Thread, (rip, rbp): (usize, usize)) {
         },
     };
     report!("\n{header}");
-    platform().write_backtrace(rip, rbp);
+    chain(rip, rbp);
     if let (creator @ 1.., created_at) = (thread.creator.get(), thread.created_at.get()) {
-        let (name, offset) = platform().function_at(created_at - 1).unwrap_or(("?", 0));
+        let (name, offset) = backtrace::function_at(platform(), created_at - 1).unwrap_or(("?", 0));
         report!("created by {name} in goroutine {creator}\n\t{:#x} +{:#x}", created_at - 1, offset + 1);
     }
+}
+
+fn chain(rip: usize, rbp: usize) {
+    backtrace::write(platform(), rip, rbp, &mut |line| report!("{line}"));
 }
 
 struct Header {

@@ -92,6 +92,11 @@ pub(crate) fn set_up() {
     });
 }
 
+/// Whether an address is a thread's stack's, whosever.
+pub(crate) fn is_in_slots(address: Address) -> bool {
+    SLOTS.get().is_some_and(|slots| slots.range.contains(address))
+}
+
 impl Stack {
     /// A slot of its own for a stack of up to `limit`. `None` when all 64 TiB of addresses are taken.
     pub(crate) fn reserve(limit: Bytes) -> Option<Stack> {

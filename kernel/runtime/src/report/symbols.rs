@@ -1,6 +1,6 @@
-//! Names for addresses: the host's table of our functions, handed over through fw_cfg.
+//! Names for addresses: the host's table of our functions.
 //!
-//! Little endian: the magic, the count, the bytes of names; then per function where it starts (from the image's base), its size, where
+//! Little endian: the magic, the count, the bytes of names; then per function where it starts (in the ELF file), its size, where
 //! its name starts and how long it is, sorted by start; then the names. Nothing in it is trusted: a wrong table gives wrong names
 //! or none, never a fault.
 
