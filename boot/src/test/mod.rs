@@ -46,6 +46,7 @@ struct Boot {
 pub(crate) fn run(filter: &str) -> Result<u8, String> {
     let (host_count, host_passed) = host_tests(filter)?;
     let kernel = Arc::new(Image::of(compile::bare_metal("kernel")?));
+    let process = Arc::new(Image::of(compile::hosted("hosted")?));
     let tests = Arc::new(Image::of(compile::bare_metal("qemu-tests")?));
     let wanted = |name: &str| name.contains(filter);
     let mut boots = kernel_tests::plan(&tests, "", &wanted)?;
@@ -54,7 +55,7 @@ pub(crate) fn run(filter: &str) -> Result<u8, String> {
         with_lsr.disk(Firmware::Bios)?;
         boots.extend(kernel_tests::plan(&with_lsr, kernel_tests::LSR, &wanted)?);
     }
-    boots.extend(program_tests::plan(&kernel, &wanted));
+    boots.extend(program_tests::plan(&kernel, &process, &wanted));
     let (debugged, without_gdb) = gdb_tests::plan(&kernel, &wanted);
     boots.extend(debugged);
     if host_count == 0 && boots.is_empty() && without_gdb.is_empty() {

@@ -1,10 +1,11 @@
-//! The real kernel and its programs, judged by what a user sees: both streams and the status.
+//! The real kernel and its programs, booted and as a process, judged by what a user sees: both streams and the status.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Boot, Verdict, gctrace, machine, prefix};
 use crate::console::Stream;
+use crate::hosted;
 use crate::image::Image;
 use crate::machine::Firmware;
 use crate::qemu::{Ending, Guest, Patience};
@@ -68,27 +69,36 @@ fn judge_screen(image: &Image, firmware: Firmware) -> Verdict {
     }
 }
 
-/// One boot for each case and machine whose name is wanted.
-pub(crate) fn plan(image: &Arc<Image>, wanted: &dyn Fn(&str) -> bool) -> Vec<Boot> {
-    let all = CASES.iter().flat_map(|case| case.machines.iter().map(move |&(firmware, mem)| (case, firmware, mem)));
-    let named = all.map(|(case, firmware, mem)| {
-        (format!("{}::programs::{}::{mem}", prefix(firmware), case.name), case, firmware, mem)
-    });
-    let boots = named.filter(|(name, ..)| wanted(name)).map(|(name, case, firmware, mem)| {
-        let image = image.clone();
-        let tests = vec![name.clone()];
-        Boot { tests, run: Box::new(move |report| report(&name, judge(&image, case, firmware, mem))) }
-    });
-    let screens = [BIOS, Firmware::Uefi].map(|firmware| {
-        let (name, image) = (format!("{}::screen::a_stick_shows_the_tour", prefix(firmware)), image.clone());
-        let tests = vec![name.clone()];
-        Boot { tests, run: Box::new(move |report| report(&name, judge_screen(&image, firmware))) }
-    });
-    boots.chain(screens.into_iter().filter(|boot| wanted(&boot.tests[0]))).collect()
+/// One boot for each case and machine, and one process for each case and size, whose names are wanted.
+pub(crate) fn plan(kernel: &Arc<Image>, process: &Arc<Image>, wanted: &dyn Fn(&str) -> bool) -> Vec<Boot> {
+    let mut boots = Vec::new();
+    for case in CASES {
+        for &(firmware, mem) in case.machines {
+            let (name, image) = (format!("{}::programs::{}::{mem}", prefix(firmware), case.name), kernel.clone());
+            boots
+                .push(boot(name, case, move || image.boot(&machine(firmware, mem), &[("cmdline", case.command_line)])));
+            let (name, image) = (format!("hosted::programs::{}::{mem}", case.name), process.clone());
+            if firmware == BIOS {
+                boots.push(boot(name, case, move || hosted::start(&image, mem, case.command_line)));
+            }
+        }
+    }
+    boots.extend([BIOS, Firmware::Uefi].map(|firmware| {
+        let (name, image) = (format!("{}::screen::a_stick_shows_the_tour", prefix(firmware)), kernel.clone());
+        Boot { tests: vec![name.clone()], run: Box::new(move |report| report(&name, judge_screen(&image, firmware))) }
+    }));
+    boots.retain(|boot| wanted(&boot.tests[0]));
+    boots
 }
 
-fn judge(image: &Image, case: &Case, firmware: Firmware, mem: &str) -> Verdict {
-    let mut guest = image.boot(&machine(firmware, mem), &[("cmdline", case.command_line)])?;
+fn boot(name: String, case: &'static Case, start: impl FnOnce() -> Result<Guest, String> + Send + 'static) -> Boot {
+    Boot {
+        tests: vec![name.clone()],
+        run: Box::new(move |report| report(&name, start().and_then(|guest| judge(guest, case)))),
+    }
+}
+
+fn judge(mut guest: Guest, case: &Case) -> Verdict {
     let (mut program, mut report) = (Vec::new(), Vec::new());
     let ending = guest.watch(PATIENCE, |stream, bytes| match stream {
         Stream::Firmware => {}

@@ -6,6 +6,7 @@ use runtime::platform::Platform;
 use runtime::{fatal, upcall};
 
 use crate::console::report;
+use crate::fault;
 use crate::platform::{self, PROCESS};
 
 #[panic_handler]
@@ -17,13 +18,21 @@ fn panicked(info: &PanicInfo<'_>) -> ! {
 /// In a section, in a handler, on the system stack, or in the bring-up. The runtime has said nothing yet.
 #[inline(never)]
 fn stop(info: &PanicInfo<'_>) -> ! {
+    let before = fault::dying();
     report!("panic: {}", info.message());
     if let Some(place) = info.location() {
         report!("\t{place}");
     }
-    report!("fatal error: a panic where nothing can be unwound");
-    if platform::is_started() {
-        fatal::write_all_threads(None);
+    if before == 0 {
+        report!("fatal error: a panic where nothing can be unwound");
+        if platform::is_started() {
+            let (rip, rbp): (usize, usize);
+            // SAFETY: reads two registers.
+            unsafe {
+                core::arch::asm!("lea {}, [rip]", "mov {}, rbp", out(reg) rip, out(reg) rbp, options(nomem, nostack))
+            };
+            fatal::write_all_threads(Some((rip, rbp)));
+        }
     }
     PROCESS.exit(2)
 }

@@ -19,6 +19,8 @@ use crate::{clock, fault, memory};
 /// The safepoint interrupt. Nobody minds it who has not asked for it. Go: `sigPreempt`.
 pub(crate) const TIMER: c_int = libc::SIGURG;
 const FAULTS: [c_int; 5] = [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGTRAP];
+/// In a terminal Ctrl-\.
+const QUIT: c_int = libc::SIGQUIT;
 
 /// Marking runs there; Linux takes up to 12 KiB for the vector registers.
 const HANDLER_STACK: Bytes = Bytes(256 * KIB);
@@ -47,8 +49,8 @@ pub(crate) fn start() {
         // SAFETY: as above.
         unsafe { libc::sigdelset(&raw mut action.sa_mask, signal) };
     }
-    for signal in FAULTS.into_iter().chain([TIMER]) {
-        let nests = if signal == TIMER { libc::SA_RESTART } else { libc::SA_NODEFER };
+    for signal in FAULTS.into_iter().chain([TIMER, QUIT]) {
+        let nests = if FAULTS.contains(&signal) { libc::SA_NODEFER } else { libc::SA_RESTART };
         action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | nests;
         // SAFETY: the handler is of that kind, and runs on a stack of its own.
         unsafe { libc::sigaction(signal, &raw const action, ptr::null_mut()) };
@@ -87,13 +89,15 @@ pub(crate) fn registers(context: &ucontext_t) -> Registers {
     let mut words = [0; WORDS];
     ORDER.iter().zip(&mut words).for_each(|(at, word)| *word = context.uc_mcontext.gregs[*at as usize] as usize);
     // SAFETY: `repr(C)`, and nothing but words.
-    unsafe { transmute::<[usize; WORDS], Registers>(words) }
+    let registers = unsafe { transmute::<[usize; WORDS], Registers>(words) };
+    Registers { cs: registers.cs & 0xffff, ss: registers.cs >> 48, ..registers }
 }
 
 fn set_registers(context: &mut ucontext_t, registers: Registers) {
     // SAFETY: as above.
     let words = unsafe { transmute::<Registers, [usize; WORDS]>(registers) };
-    ORDER.iter().zip(&words).for_each(|(at, word)| context.uc_mcontext.gregs[*at as usize] = *word as i64);
+    let changed = ORDER.iter().zip(&words).filter(|(at, _)| **at != libc::REG_CSGSFS);
+    changed.for_each(|(at, word)| context.uc_mcontext.gregs[*at as usize] = *word as i64);
 }
 
 extern "C" fn handler(signal: c_int, info: &siginfo_t, context: &mut ucontext_t) {

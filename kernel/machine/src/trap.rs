@@ -6,6 +6,7 @@
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use runtime::addr::{Address, Range};
+use runtime::exception::{self, EXECUTE, PRESENT, WRITE};
 use runtime::platform::{Fault, Registers, Verdict};
 use runtime::{fatal, upcall};
 use x86_64::registers::control::{Cr2, Cr3};
@@ -30,24 +31,12 @@ pub(crate) mod vector {
     pub(crate) const SPURIOUS: usize = 0xff;
 }
 
-/// The exceptions' names, in order.
-const NAMES: &str = "divide error, debug, non-maskable interrupt, breakpoint, overflow, bound range exceeded, invalid opcode, \
-    device not available, double fault, coprocessor segment overrun, invalid TSS, segment not present, stack-segment fault, \
-    general protection, page fault, reserved, x87 floating-point error, alignment check, machine check, \
-    SIMD floating-point error, virtualization, control protection, reserved, reserved, reserved, reserved, reserved, reserved, \
-    hypervisor injection, VMM communication, security";
-
 /// The interrupts that somebody was told of.
 #[unsafe(link_section = ".bss.runtime")]
 static REPORTED: [AtomicU64; 4] = [const { AtomicU64::new(0) }; 4];
 
 /// RFLAGS.IF.
 const INTERRUPTS: usize = 1 << 9;
-
-/// Bits of a page fault's error code.
-const PRESENT: usize = 1 << 0;
-const WRITE: usize = 1 << 1;
-const EXECUTE: usize = 1 << 4;
 
 /// Every stub comes here, on the vector's own stack, interrupts off.
 pub(crate) extern "C" fn trap(registers: &mut Registers) {
@@ -133,14 +122,16 @@ fn unexpected_exception(registers: &mut Registers, address: Option<Address>) {
     if expect::leave(registers, address) {
         return;
     }
-    let name = NAMES.split(", ").nth(registers.vector).unwrap_or("reserved");
+    let name = exception::name(registers.vector);
     let before = exit::dying();
     if before > 0 {
         report!("another fault while reporting one: {name} at {:#x}", registers.rip);
         exit::exit(2);
     }
     match address {
-        Some(address) => report!("fatal error: {name}: {} {address} ({})", deed(registers.error_code), place(address)),
+        Some(address) => {
+            report!("fatal error: {name}: {} {address} ({})", exception::deed(registers.error_code), place(address))
+        }
         None => report!("fatal error: {name}"),
     }
     report!("CPU 0, stack: {}", stack(registers.rsp));
@@ -148,17 +139,6 @@ fn unexpected_exception(registers: &mut Registers, address: Option<Address>) {
     write_threads(registers);
     testing::fail(format_args!("{name} at {:#x}", registers.rip));
     exit::exit(2);
-}
-
-fn deed(code: usize) -> &'static str {
-    match (code & EXECUTE != 0, code & WRITE != 0, code & PRESENT != 0) {
-        (true, _, true) => "execution is forbidden at",
-        (true, _, false) => "execution of the absent",
-        (_, true, true) => "write is forbidden to",
-        (_, true, false) => "write to the absent",
-        (_, false, true) => "read is forbidden of",
-        (_, false, false) => "read of the absent",
-    }
 }
 
 /// Whose stack it is that a stack pointer leads to: the next word goes below it.
@@ -179,22 +159,8 @@ fn place(address: Address) -> &'static str {
 
 /// All registers.
 fn print(registers: &Registers, address: Option<Address>) {
-    let r = registers;
-    report!(
-        "vector {:#04x}  error code {:#06x}  rflags {:#010x}  cs {:#x}  ss {:#x}",
-        r.vector,
-        r.error_code,
-        r.rflags,
-        r.cs,
-        r.ss
-    );
-    report!("rip {:#018x}  rsp {:#018x}  rbp {:#018x}", r.rip, r.rsp, r.rbp);
-    report!("rax {:#018x}  rbx {:#018x}  rcx {:#018x}", r.rax, r.rbx, r.rcx);
-    report!("rdx {:#018x}  rsi {:#018x}  rdi {:#018x}", r.rdx, r.rsi, r.rdi);
-    report!("r8  {:#018x}  r9  {:#018x}  r10 {:#018x}", r.r8, r.r9, r.r10);
-    report!("r11 {:#018x}  r12 {:#018x}  r13 {:#018x}", r.r11, r.r12, r.r13);
     let cr2 = address.map_or(Cr2::read_raw() as usize, |address| address.0);
-    report!("r14 {:#018x}  r15 {:#018x}", r.r14, r.r15);
+    report!("{registers}");
     report!("cr2 {cr2:#018x}  cr3 {:#018x}", Cr3::read_raw().0.start_address());
 }
 

@@ -2,6 +2,7 @@
 
 pub mod backtrace;
 pub(crate) mod dump;
+pub mod exception;
 mod gctrace;
 mod memory_stats;
 pub mod symbols;
