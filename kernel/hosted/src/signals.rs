@@ -107,13 +107,26 @@ extern "C" fn handler(signal: c_int, info: &siginfo_t, context: &mut ucontext_t)
     let mut registers = registers(context);
     upcall::in_handler(|| match signal {
         // SAFETY: this is the handler, and these are the registers.
-        TIMER if clock::timer_is_due() => unsafe { upcall::timer(&mut registers) },
+        TIMER if clock::timer_is_due() => unsafe { upcall::timer(&mut registers, vectors(context)) },
         TIMER => {}
         _ => fault::answer(info, &mut registers),
     });
     set_registers(context, registers);
     // SAFETY: as above.
     unsafe { *libc::__errno_location() = errno };
+}
+
+/// The interrupted thread's vector registers: the frame's XSAVE area, or as much of it as processors without XSAVE have.
+fn vectors(context: &ucontext_t) -> Range {
+    /// What Linux says of the area is in its bytes that the processor leaves alone (`struct _fpx_sw_bytes`).
+    const NOTE: usize = 464;
+    const MAGIC: u32 = 0x4650_5853;
+    const LEGACY: usize = 512;
+    let area = context.uc_mcontext.fpregs.cast::<u32>().cast_const();
+    // SAFETY: a 64-bit process always has the area, and the note is in its first 512 bytes.
+    let (magic, bytes) = unsafe { (*area.byte_add(NOTE), *area.byte_add(NOTE + size_of::<u32>())) };
+    let bytes = if magic == MAGIC { bytes as usize & !7 } else { LEGACY };
+    Range::new(Address(area.expose_provenance()), Bytes(bytes))
 }
 
 /// Where the function that this is inlined into returns to.
