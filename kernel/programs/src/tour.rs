@@ -18,9 +18,12 @@ struct Chapter {
     show: fn() -> bool,
 }
 
+/// Where the addresses are planned.
+const PLAN: &str = if cfg!(hosted) { "kernel/hosted/src/memory/mod.rs" } else { "kernel/machine/src/memory/plan.rs" };
+
 #[rustfmt::skip]
 const CHAPTERS: &[Chapter] = &[
-    Chapter { title: "One plan for all addresses", source: "kernel/machine/src/memory/plan.rs", show: addresses },
+    Chapter { title: "One plan for all addresses", source: PLAN, show: addresses },
     Chapter { title: "A stack grows where it is", source: "kernel/runtime/src/stack/mod.rs", show: growing_stack },
     Chapter { title: "A thread in loop {} is stopped", source: "kernel/runtime/src/tick.rs", show: stopped_loop },
     Chapter { title: "Garbage disappears", source: "kernel/runtime/src/gc/mod.rs", show: garbage },
@@ -32,7 +35,7 @@ const CHAPTERS: &[Chapter] = &[
 fn tour(arguments: &Arguments) -> u8 {
     let Some([]) = arguments.numbers([]) else { return MISUSED };
     let start = now();
-    println!("Go's runtime in Rust, without an operating system. What it does, in figures read from this machine:");
+    println!("Go's runtime in Rust. What it does, in figures read while it does it:");
     for (number, chapter) in (1..).zip(CHAPTERS) {
         println!("\n{number}. {:<52} {}", chapter.title, chapter.source);
         if !(chapter.show)() {
