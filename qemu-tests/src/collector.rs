@@ -3,6 +3,7 @@
 use crate::canary::{Canary, Hidden, collect_cleanly, hatch_into};
 use alloc::collections::BTreeMap;
 use alloc::string::String;
+use alloc::vec;
 use alloc::vec::Vec;
 use core::hint::black_box;
 use runtime::kernel_test;
@@ -72,6 +73,42 @@ fn without_the_sweep_a_dropped_object_stays() {
     drop(off);
     collect_cleanly();
     assert!(!object.is_allocated());
+}
+
+/// Of what was there before, a byte is left in every slot and page that would be found.
+fn zeroed_where_there_was_something<const BYTES: usize>() -> Gc<[u8; BYTES]> {
+    drop(vec![0xa5u8; BYTES]);
+    Gc::zeroed()
+}
+
+#[kernel_test]
+fn a_zeroed_object_is_zero_whatever_was_there_before() {
+    assert_eq!(*zeroed_where_there_was_something::<1>(), [0]);
+    assert!(zeroed_where_there_was_something::<100>().iter().all(|byte| *byte == 0));
+    assert!(zeroed_where_there_was_something::<8192>().iter().all(|byte| *byte == 0));
+    assert!(zeroed_where_there_was_something::<{ 1 << 20 }>().iter().all(|byte| *byte == 0));
+    drop(vec![usize::MAX; 100]);
+    assert!(Gc::<[GcCell<Option<Gc<u64>>>; 100]>::zeroed().iter().all(|cell| cell.get().is_none()));
+}
+
+#[kernel_test]
+fn pauses_and_allocations_add_up_over_collections() {
+    const ROUNDS: usize = 3;
+    collect_cleanly();
+    let before = memory_stats();
+    for _ in 0..ROUNDS {
+        black_box(Gc::<[u8; 1 << 20]>::zeroed());
+        collect_cleanly();
+    }
+    let after = memory_stats();
+    let cycles = before.num_gc as usize..after.num_gc as usize;
+    assert!(cycles.len() >= ROUNDS);
+    let cycles = cycles.map(|cycle| after.pause_ns[cycle % after.pause_ns.len()]);
+    assert_eq!(cycles.sum::<u64>(), after.pause_total_ns - before.pause_total_ns);
+    let allocated = after.total_alloc - before.total_alloc;
+    assert!((ROUNDS << 20..(ROUNDS << 20) + TOLERANCE_BYTES).contains(&allocated), "{allocated}");
+    // 320 bytes a span, 8 a page.
+    assert!(after.mspan_sys > 0 && after.gc_sys >= after.heap_sys / 1024);
 }
 
 #[kernel_test]

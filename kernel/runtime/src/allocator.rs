@@ -20,7 +20,7 @@
 
 use crate::addr::Bytes;
 use crate::cpu::SafepointsHeld;
-use crate::gc::{self, HEAP, Reason, Scan, Trace, verify};
+use crate::gc::{self, HEAP, Reason, Scan, Trace, Zeroable, verify};
 use crate::heap::{self, Kind, Shortage, SpanClass};
 use crate::platform::platform;
 use crate::sched;
@@ -51,8 +51,22 @@ impl fmt::Display for Exhausted {
 }
 
 /// Moves `value` into a new object.
-#[inline]
+#[inline(always)]
 pub(crate) fn new_object<T: Trace>(value: T) -> Result<NonNull<T>, Exhausted> {
+    // SAFETY: the place is a fresh object's, of T's size and alignment.
+    new_with(false, |place| unsafe { place.write(value) })
+}
+
+/// A new object of all zero bytes.
+#[inline]
+pub(crate) fn new_zeroed<T: Zeroable>() -> Result<NonNull<T>, Exhausted> {
+    // SAFETY: the place is a fresh object's, a slot: a multiple of 8 bytes long, at a multiple of 8.
+    new_with(true, |place: NonNull<T>| unsafe { heap::zero(place.cast(), Bytes(size_of::<T>())) })
+}
+
+/// A new object that `write` makes a `T` of; `zeroed` says that all zero bytes are one, and a large object comes so.
+#[inline(always)]
+fn new_with<T: Trace>(zeroed: bool, write: impl FnOnce(NonNull<T>)) -> Result<NonNull<T>, Exhausted> {
     let (kind, mask) = const {
         match T::SCAN {
             Scan::Noscan => (Kind::Noscan, 0),
@@ -61,9 +75,10 @@ pub(crate) fn new_object<T: Trace>(value: T) -> Result<NonNull<T>, Exhausted> {
         }
     };
     let Some(class) = (const { SpanClass::for_request(size_of::<T>(), align_of::<T>(), kind_of::<T>()) }) else {
-        let place = allocate_large(Layout::new::<T>(), kind, false)?.cast::<T>();
-        // SAFETY: a fresh object of T's size and alignment.
-        unsafe { place.write(value) };
+        let place = allocate_large(Layout::new::<T>(), kind, zeroed)?.cast::<T>();
+        if !zeroed {
+            write(place);
+        }
         return Ok(place);
     };
     let mut held = SafepointsHeld::enter_first();
@@ -76,8 +91,9 @@ pub(crate) fn new_object<T: Trace>(value: T) -> Result<NonNull<T>, Exhausted> {
             Kind::Ambiguous => cache.allocate_zeroed(class),
         };
         if let Some(place) = place {
-            // SAFETY: a fresh slot of at least T's size, aligned for T by its class.
-            unsafe { place.cast::<T>().write(value) };
+            if !zeroed || class.kind() != Kind::Ambiguous {
+                write(place.cast());
+            }
             return Ok(place.cast());
         }
         held = refill(held, class).ok_or_else(|| exhausted(class))?;

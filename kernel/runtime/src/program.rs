@@ -99,9 +99,18 @@ impl Arguments<'_> {
     /// Too few, too many, none, or one out of its range: reports what was wrong and what would be right in one line, and
     /// returns `None`; the program then returns [`MISUSED`].
     pub fn numbers<const N: usize>(&self, limits: [(u64, u64); N]) -> Option<[u64; N]> {
-        self.parse(limits)
-            .map_err(|wrong| crate::report!("{}: {wrong} (usage: {})", first_word(self.usage), self.usage))
-            .ok()
+        self.parse(limits).map_err(|wrong| self.refuse(wrong)).ok()
+    }
+
+    /// The words themselves, for a program that reads them in a way of its own.
+    pub fn words(&self) -> &[&str] {
+        self.words
+    }
+
+    /// Reports what is wrong with them and what would be right in one line; the status to end with.
+    pub fn refuse(&self, wrong: impl fmt::Display) -> u8 {
+        crate::report!("{}: {wrong} (usage: {})", first_word(self.usage), self.usage);
+        MISUSED
     }
 
     fn parse<const N: usize>(&self, limits: [(u64, u64); N]) -> Result<[u64; N], Misuse<'_>> {

@@ -38,6 +38,11 @@ impl GreyWork {
         }
     }
 
+    /// The memory that it takes.
+    pub(crate) fn committed(&self) -> Bytes {
+        Range { start: self.range.start, end: self.committed_end }.bytes()
+    }
+
     fn slot(&self, index: usize) -> *mut Object {
         (self.range.start.0 as *mut Object).wrapping_add(index)
     }

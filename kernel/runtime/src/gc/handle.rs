@@ -9,6 +9,7 @@
 #![allow(unsafe_code)]
 
 use super::trace::{Scan, Trace};
+use super::zeroable::Zeroable;
 use crate::allocator::{self, Exhausted};
 use core::fmt;
 use core::marker::PhantomData;
@@ -55,6 +56,8 @@ impl<T: Trace + 'static> Gc<T> {
     ///
     /// When there is no memory even after a collection, the calling thread ends with an out-of-memory error at its
     /// `JoinHandle`; the main thread takes the kernel with it, status 2. [`Gc::try_new`] asks instead.
+    // Else the value is made on the caller's stack and copied, wherever there are two callers.
+    #[inline(always)]
     pub fn new(value: T) -> Gc<T> {
         match Gc::try_new(value) {
             Ok(object) => object,
@@ -63,6 +66,7 @@ impl<T: Trace + 'static> Gc<T> {
     }
 
     /// [`Gc::new`] that gives an error when there is no memory even after a collection. The value is lost then.
+    #[inline(always)]
     pub fn try_new(value: T) -> Result<Gc<T>, Exhausted> {
         if size_of::<T>() == 0 {
             // Nothing is ever read through it, and the collector finds no span at so low an address.
@@ -70,6 +74,23 @@ impl<T: Trace + 'static> Gc<T> {
             return Ok(Gc(NonNull::dangling(), PhantomData));
         }
         Ok(Gc(allocator::new_object(value)?, PhantomData))
+    }
+}
+
+impl<T: Zeroable + 'static> Gc<T> {
+    /// A new object of all zero bytes. For what is too large to be made on a stack and moved: `Gc::<[u8; 1 << 20]>::zeroed()` is Go's
+    /// `new([1 << 20]byte)`. Otherwise as [`Gc::new`]; memory is cleared at 2 to 5 GB/s under QEMU.
+    pub fn zeroed() -> Gc<T> {
+        match Gc::try_zeroed() {
+            Ok(object) => object,
+            Err(exhausted) => allocator::out_of_memory(exhausted),
+        }
+    }
+
+    /// [`Gc::zeroed`] that gives an error when there is no memory even after a collection.
+    pub fn try_zeroed() -> Result<Gc<T>, Exhausted> {
+        let object = if size_of::<T>() == 0 { NonNull::dangling() } else { allocator::new_zeroed()? };
+        Ok(Gc(object, PhantomData))
     }
 }
 

@@ -30,10 +30,12 @@ mod preview;
 mod roots;
 pub mod trace;
 pub(crate) mod verify;
+mod zeroable;
 
 pub use cell::{GcCell, Reference};
 pub use handle::Gc;
 pub use trace::{Scan, Trace};
+pub use zeroable::Zeroable;
 
 pub(crate) use grey::GreyWork;
 #[cfg(feature = "switch-off")]
@@ -63,8 +65,12 @@ struct State {
     forced_period_ns: u64,
     last_end_ns: u64,
     total: Totals,
+    pauses_ns: [u64; PAUSES],
     stacks: Bytes,
 }
+
+/// How many pauses are remembered.
+pub(crate) const PAUSES: usize = 256;
 
 /// Sums over all collections.
 #[derive(Clone, Copy, Default)]
@@ -72,6 +78,7 @@ pub(crate) struct Totals {
     pub(crate) forced: u32,
     pub(crate) pause_ns: u64,
     pub(crate) freed_objects: usize,
+    pub(crate) freed: Bytes,
     pub(crate) live_objects: usize,
     pub(crate) live: Bytes,
 }
@@ -82,7 +89,8 @@ static STATE: Mutex<State> = Mutex::new(State {
     traces: false,
     forced_period_ns: FORCED_PERIOD_NS,
     last_end_ns: 0,
-    total: Totals { forced: 0, pause_ns: 0, freed_objects: 0, live_objects: 0, live: Bytes(0) },
+    total: Totals { forced: 0, pause_ns: 0, freed_objects: 0, freed: Bytes(0), live_objects: 0, live: Bytes(0) },
+    pauses_ns: [0; PAUSES],
     stacks: Bytes(0),
 });
 
@@ -177,6 +185,11 @@ pub(crate) fn totals() -> Totals {
     STATE.lock().total
 }
 
+/// The last cycles' pauses: that of cycle n, counted from 0, is at n % [`PAUSES`].
+pub(crate) fn pauses_ns() -> [u64; PAUSES] {
+    STATE.lock().pauses_ns
+}
+
 pub(crate) fn goal() -> Bytes {
     HEAP.trigger()
 }
@@ -200,6 +213,7 @@ pub(crate) fn collect_stopped(held: &SafepointsHeld, reason: Reason) {
         state.total.live = swept.live_bytes;
         state.total.live_objects = swept.live_objects;
         state.total.freed_objects += swept.freed_objects;
+        state.total.freed.0 += swept.freed_bytes.0;
     } else {
         HEAP.clear_marks();
     }
@@ -213,6 +227,7 @@ pub(crate) fn collect_stopped(held: &SafepointsHeld, reason: Reason) {
     state.total.pause_ns += end_ns - start_ns;
     state.total.forced += u32::from(reason == Reason::Forced);
     let number = CYCLES.fetch_add(1, Ordering::Release) + 1;
+    state.pauses_ns[(number - 1) as usize % PAUSES] = end_ns - start_ns;
     if state.traces {
         let cycle = Cycle {
             number,

@@ -106,6 +106,11 @@ impl Arenas {
             && self.owners.entries().len() == map.length().0 / PAGE.0
     }
 
+    /// The memory of the owners' table.
+    pub(super) fn records(&self) -> Bytes {
+        self.owners.committed()
+    }
+
     pub(super) fn range(&self) -> Range {
         self.range
     }

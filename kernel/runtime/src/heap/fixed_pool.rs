@@ -8,6 +8,7 @@
 #![allow(unsafe_code)]
 
 use super::table::Table;
+use crate::addr::Bytes;
 use crate::platform::{OutOfFrames, Platform};
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
@@ -79,6 +80,11 @@ impl<T: Sync + 'static> FixedPool<T> {
             at = slot.next_free.load(Relaxed);
         }
         Some(count)
+    }
+
+    /// The memory of all records.
+    pub(crate) fn committed(&self) -> Bytes {
+        self.slots.committed()
     }
 
     pub(crate) fn check_table(&self) -> bool {

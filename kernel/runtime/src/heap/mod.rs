@@ -174,6 +174,12 @@ impl Heap {
         self.page_heap.lock().in_use
     }
 
+    /// The memory of the records of spans, and of what finds spans and free pages.
+    pub(crate) fn records(&self) -> (Bytes, Bytes) {
+        let page_heap = self.page_heap.lock();
+        (page_heap.spans.committed(), Bytes(page_heap.arenas.records().0 + page_heap.pages.records().0))
+    }
+
     /// The spans in use, each at the time when it is reached. No lock is held meanwhile.
     pub(crate) fn spans(&self) -> impl Iterator<Item = &'static Span> + use<> {
         self.page_heap.lock().spans.all().filter(|span| span.state() != State::Free)

@@ -4,6 +4,7 @@
 
 use super::page_bits::{CHUNK_PAGES, PageBits};
 use super::table::Table;
+use crate::addr::Bytes;
 use crate::platform::{OutOfFrames, Platform};
 
 /// Pages are numbered from the start of the heap's addresses, over all chunks.
@@ -20,6 +21,11 @@ impl PageAllocator {
 
     pub(crate) fn reserve(&mut self, platform: &dyn Platform, chunks: usize) -> bool {
         self.chunks.reserve(platform, chunks)
+    }
+
+    /// The memory of the bitmaps.
+    pub(crate) fn records(&self) -> Bytes {
+        self.chunks.committed()
     }
 
     pub(crate) fn make_room(&mut self, platform: &dyn Platform, chunks: usize) -> Result<(), OutOfFrames> {

@@ -61,6 +61,11 @@ impl<T: 'static> Table<T> {
         at
     }
 
+    /// The memory that it takes.
+    pub(crate) fn committed(&self) -> Bytes {
+        Range { start: self.range.start, end: self.committed }.bytes()
+    }
+
     /// Where entry `index` is or will be.
     pub(crate) fn entry(&self, index: usize) -> Address {
         self.range.start.plus(Bytes(index * size_of::<T>()))

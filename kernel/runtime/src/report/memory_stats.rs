@@ -1,13 +1,18 @@
 //! The memory's figures. Go: mstats.go, `MemStats`; the names are Go's, in Rust's spelling.
+//!
+//! Unsafe here: the access to this CPU's grey objects.
+#![allow(unsafe_code)]
 
 use crate::cpu::SafepointsHeld;
-use crate::gc::{self, HEAP};
+use crate::gc::{self, HEAP, PAUSES};
 
 /// A snapshot. Sizes in bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemoryStats {
     /// Live at the last collection, and allocated since; a span in a CPU's cache counts as allocated.
     pub heap_alloc: usize,
+    /// Allocated since the start, but for what its owner gave back; counted as `heap_alloc` is.
+    pub total_alloc: usize,
     /// Committed for the heap.
     pub heap_sys: usize,
     /// In spans.
@@ -22,16 +27,26 @@ pub struct MemoryStats {
     /// Of those, asked for by `collect()`.
     pub num_forced_gc: u32,
     pub pause_total_ns: u64,
+    /// The last 256 collections' pauses, a ring: that of collection n, counted from 0, is at n % 256.
+    pub pause_ns: [u64; PAUSES],
+    /// For the records of spans.
+    pub mspan_sys: usize,
+    /// For what finds spans and free pages, and for the grey objects.
+    pub gc_sys: usize,
     /// Objects freed by all collections.
     pub frees: usize,
 }
 
-/// Reads the figures. Costs a few loads; takes the collector's lock for a moment.
+/// Reads the figures. Costs a few hundred loads; takes the collector's lock for a moment.
 pub fn memory_stats() -> MemoryStats {
-    let _held = SafepointsHeld::enter();
+    let held = SafepointsHeld::enter();
     let totals = gc::totals();
+    let (spans, finders) = HEAP.records();
+    // SAFETY: nobody collects in this section.
+    let grey = unsafe { held.grey() }.committed();
     MemoryStats {
         heap_alloc: HEAP.live().0,
+        total_alloc: HEAP.live().0 + totals.freed.0,
         heap_sys: HEAP.committed().0,
         heap_inuse: HEAP.pages_in_use().bytes().0,
         heap_objects: totals.live_objects,
@@ -40,6 +55,9 @@ pub fn memory_stats() -> MemoryStats {
         num_gc: gc::cycles(),
         num_forced_gc: totals.forced,
         pause_total_ns: totals.pause_ns,
+        pause_ns: gc::pauses_ns(),
+        mspan_sys: spans.0,
+        gc_sys: finders.0 + grey.0,
         frees: totals.freed_objects,
     }
 }
