@@ -46,6 +46,12 @@ const CASES: &[Case] = &[
         command_line: "GODEBUG=gctrace=1 binary-trees 14", status: 0, fault: |output| odd_gctrace(&output.report) },
     Case { name: "out_of_memory_in_trees", machines: SMALL, command_line: "GOGC=off binary-trees 16", status: 2, fault: |output| unsaid(output, "out of memory") },
     Case { name: "out_of_memory_in_churn", machines: SMALL, command_line: "GOGC=off churn 60", status: 2, fault: |output| unsaid(output, "out of memory") },
+    Case { name: "bench_prints_the_rows_that_are_asked_for", machines: USUAL, status: 0, fault: |output| differing_rows(&output.program),
+        command_line: "bench quick fixed rows=tiny/8/,scan/64/p1,stack/64KiB,create+finish,dead/512,chase/32K" },
+    Case { name: "bench_says_what_does_not_fit", machines: SMALL, command_line: "bench quick fixed rows=16MiB/gogc=off", status: 0,
+        fault: |output| (!output.program.contains("# alloc/large/16MiB/gogc=off: needs 72 MiB, ")).then(|| output.program.clone()) },
+    Case { name: "bench_without_such_a_row_says_so", machines: USUAL, command_line: "bench quick rows=nosuchrow", status: 2,
+        fault: |output| unsaid(output, "no row has such a name") },
     Case { name: "an_unknown_setting_is_one_warning", machines: USUAL, command_line: "GODEBUG=nosuch=1 binary-trees 6", status: 0,
         fault: |output| not_once(&output.report, "nosuch").or_else(|| differs(&output.program, &binary_trees(6))) },
     Case { name: "a_malformed_setting_is_one_warning", machines: USUAL, command_line: "GOGC=abc binary-trees 6", status: 0,
@@ -136,6 +142,33 @@ fn odd_tour(said: &str) -> Option<String> {
     let ends =
         said.contains("10 destructors") && said.contains("learns: stack overflow") && !said.contains("do not show");
     (!ends || chapters < 6 || said.lines().count() > 80).then(|| format!("{chapters} chapters of the tour in\n{said}"))
+}
+
+/// What is printed besides remarks are the rows that were asked for, in order, each a name, a value and a unit.
+fn differing_rows(printed: &str) -> Option<String> {
+    const ROWS: [&str; 15] = [
+        "machine/chase/32KiB ns/op",
+        "alloc/tiny/8/gogc=off ns/op",
+        "alloc/tiny/8/gogc=100 ns/op",
+        "alloc-parallel/noscan/64/p1/gogc=off Mops/s",
+        "alloc-parallel/noscan/64/p1/gogc=100 Mops/s",
+        "alloc-parallel/noscan/64/p1/gogc=100-64MiB-live Mops/s",
+        "alloc-parallel/scan/64/p1/gogc=off Mops/s",
+        "alloc-parallel/scan/64/p1/gogc=100 Mops/s",
+        "alloc-parallel/scan/64/p1/gogc=100-64MiB-live Mops/s",
+        "sweep/dead/512/p1 ns/object",
+        "sweep/dead/512/p1/page ns/8KiB-page",
+        "stack/64KiB/growing ns/frame",
+        "stack/64KiB/grown ns/frame",
+        "stack/64KiB/growth-total us",
+        "goroutine/create+finish/p1 ns/op",
+    ];
+    let rows = printed.lines().filter(|line| !line.starts_with('#'));
+    let names = rows.map(|row| match row.split(' ').collect::<Vec<_>>()[..] {
+        [name, value, unit] if value.parse::<f64>().is_ok() => format!("{name} {unit}"),
+        _ => row.to_string(),
+    });
+    (!names.eq(ROWS.map(String::from))).then(|| format!("printed\n{printed}"))
 }
 
 fn unsaid(output: &Output, words: &str) -> Option<String> {
