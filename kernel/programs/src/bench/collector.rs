@@ -194,6 +194,10 @@ pub(super) fn mark(bench: &Bench) {
             ROOT.set(Some(build(count)));
             collect(); // drops the build's scaffolding
             let ns = bench.repeat(7, || time(collect));
+            let objects = memory_stats().heap_objects;
+            if objects > count + count / 100 {
+                println!("# {name}: {objects} objects were live: a stale word held an earlier graph");
+            }
             bench.report(&name, Thousandths::each(ns, count as u64), "ns/object");
             bench.report(&format!("{name}/bandwidth"), Thousandths::ratio(32_000 * count as i128, ns), "MB/s");
             ROOT.set(None);
@@ -240,8 +244,6 @@ fn sweep_size<const SIZE: usize>(bench: &Bench, total: usize, last: &Last<SIZE>)
         let mut again = Vec::new();
         let mut keep = Vec::new();
         let ns = bench.repeat(5, || {
-            // What was kept until now is garbage, not freed here.
-            core::mem::forget(core::mem::take(&mut keep));
             keep = fill(count, 2, last);
             let ns = time(collect);
             again.push(time(collect));
@@ -249,7 +251,7 @@ fn sweep_size<const SIZE: usize>(bench: &Bench, total: usize, last: &Last<SIZE>)
         });
         bench.report(&format!("{name}/first"), each(ns), "ns/object");
         bench.report(&format!("{name}/again"), each(median(again)), "ns/object");
-        core::mem::forget(keep);
+        drop(keep);
         collect();
     }
 }
@@ -264,9 +266,6 @@ fn fill<const SIZE: usize>(count: usize, keep_every: usize, last: &Last<SIZE>) -
         if keep_every > 0 && index % keep_every == 0 {
             keep.push(object);
         }
-    }
-    if keep_every == 0 {
-        core::mem::forget(core::mem::take(&mut keep));
     }
     keep
 }

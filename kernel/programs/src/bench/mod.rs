@@ -17,7 +17,7 @@
 //! | stack            | frames that point into the one above, fresh threads, collector off | a stack begins with up to 16 KiB of the one before it, Go's with 2 to 8 KiB |
 //! | goroutine, gosched | what is started, waited for, yielded       | `spawn+join` joins, Go receives from a channel                     |
 //!
-//! Nothing is dropped that Go would leave to its collector. Left out for want of CPUs, channels, locks and wait groups: the p4 rows, `pauses`,
+//! Nothing is dropped in a timed loop that Go would leave to its collector. Left out for want of CPUs, channels, locks and wait groups: the p4 rows, `pauses`,
 //! `waitgroup`, `chan`, `select`, `mutex`, `sieve`, `parked`.
 
 mod alloc;
