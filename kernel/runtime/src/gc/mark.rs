@@ -61,7 +61,8 @@ impl Marker<'_> {
         match self.heap.find(word) {
             Some(object) if object.is_allocated() => self.mark_allocated(word, object),
             _ if word == 0 => {}
-            _ => verify::no_object(self.heap, holder, place, word),
+            // In registers: an `Object` would be written to the stack before the question, for each word.
+            _ => verify::no_object(self.heap, holder.span, holder.slot, place, word),
         }
     }
 

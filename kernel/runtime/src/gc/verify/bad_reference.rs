@@ -5,17 +5,18 @@
 //! spans with no other objects. Words that merely may be references are never judged.
 
 use super::{Named, SWITCHES};
-use crate::heap::{Heap, Object};
+use crate::heap::{Heap, Object, Span};
 use crate::throw;
 use core::sync::atomic::Ordering::Relaxed;
 
 /// The word at `place` in `holder` leads to no object. Outside the heap's memory it may: an object of no size has such an address.
 #[cold]
 #[inline(never)]
-pub(in crate::gc) fn no_object(heap: &Heap, holder: Object, place: usize, word: usize) {
-    if !heap.is_in_memory(word) || !holder.span.is_sure() || !SWITCHES.invalid_pointers.load(Relaxed) {
+pub(in crate::gc) fn no_object(heap: &Heap, span: &'static Span, slot: u32, place: usize, word: usize) {
+    if !heap.is_in_memory(word) || !span.is_sure() || !SWITCHES.invalid_pointers.load(Relaxed) {
         return;
     }
+    let holder = Object { span, slot, base: span.slot_base(slot) };
     let (index, holder) = ((place - holder.base.0) / size_of::<usize>(), Named(holder));
     match heap.find(word) {
         Some(free) => {
