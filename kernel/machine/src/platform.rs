@@ -9,7 +9,7 @@ use x86_64::VirtAddr;
 use x86_64::instructions::interrupts;
 use x86_64::registers::model_specific::GsBase;
 
-use crate::{apic, backtrace, console, exit, memory, tsc, unwind};
+use crate::{apic, backtrace, console, exit, memory, softmmu, tsc, unwind};
 
 /// The one machine.
 pub(crate) struct Machine;
@@ -87,6 +87,7 @@ unsafe impl Platform for Machine {
     }
 
     fn set_timer(&self, at_ns: u64) {
+        softmmu::flush_now_and_then();
         apic::set_timer(at_ns);
     }
 
