@@ -4,7 +4,7 @@
 //! 2. `hosted` starts a process that is the machine; `qemu` starts a `machine` on that disk and watches it; `console` tells its two streams apart and puts `lines` into call
 //!    chains; `monitor` asks it for its
 //!    registers when it hangs, and for its picture, which `screen` reads.
-//! 3. `run`, `debug`, `image`, `test`, `fuzz`, `miri` and `doctor` are the commands. Ends with the program's status, 1 if something went wrong on the way, 2 if
+//! 3. `run`, `debug`, `image`, `test`, `soak`, `fuzz`, `miri` and `doctor` are the commands. Ends with the program's status, 1 if something went wrong on the way, 2 if
 //!    it was asked for the wrong way, 124 if it took too long.
 
 mod compile;
@@ -49,6 +49,12 @@ enum Command {
         /// Part of a test's name
         filter: Option<String>,
     },
+    /// Boot all of the machine's tests, again and again: what happens once in a hundred boots shows
+    Soak {
+        /// How often the whole suite is booted
+        #[arg(default_value = "100", value_parser = clap::value_parser!(u32).range(1..))]
+        boots: u32,
+    },
     /// Feed bad input to whatever reads the firmware's, the host's or the user's words
     Fuzz(fuzz::Options),
     /// Run the runtime's own tests under Miri, which notices undefined behaviour
@@ -76,6 +82,7 @@ fn main() -> ExitCode {
         Command::Debug(options) => debug::run(options),
         Command::Image { firmware, out } => image::write(firmware, &out),
         Command::Test { filter } => test::run(filter.as_deref().unwrap_or_default()),
+        Command::Soak { boots } => test::soak::run(boots as usize),
         Command::Fuzz(options) => fuzz::run(options),
         Command::Miri { filter } => miri::run(filter),
         Command::Doctor => Ok(doctor::run()),

@@ -3,6 +3,7 @@
 use std::io::{self, Read, Seek};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 use std::{fs, thread};
@@ -43,6 +44,10 @@ pub(crate) enum Host {
 const LAST_WORDS: Duration = Duration::from_secs(5);
 /// Where QEMU notes the CPUs' resets.
 const RESETS: &str = "resets";
+
+/// Machines started so far, and resets of CPUs that had run.
+pub(crate) static STARTED: AtomicUsize = AtomicUsize::new(0);
+pub(crate) static RESET: AtomicUsize = AtomicUsize::new(0);
 
 pub(crate) struct Guest {
     host: Host,
@@ -98,6 +103,7 @@ impl Guest {
             .args(["-d", "cpu_reset", "-D", &folder.path().join(RESETS).to_string_lossy()])
             .args(["-qmp", &format!("unix:{},server=on,wait=off", escaped(&socket))]);
         let mut guest = Guest::spawn(Host::Qemu, qemu, folder, symbols, lines)?;
+        STARTED.fetch_add(1, Relaxed);
         // QEMU answers once its main loop runs.
         while guest.monitor.is_none() && matches!(guest.process.try_wait(), Ok(None)) {
             guest.monitor = Monitor::connect(&socket).ok();
@@ -213,16 +219,20 @@ impl Guest {
     }
 
     fn ended(&mut self) -> Ending {
-        match self.process.wait().ok().and_then(|status| status.code()) {
+        let status = self.process.wait().ok().and_then(|status| status.code());
+        // Without QEMU's notes there is no QEMU either.
+        let notes = fs::read_to_string(self.folder.path().join(RESETS)).unwrap_or_default();
+        let resets = resets(&notes);
+        RESET.fetch_add(resets, Relaxed);
+        match status {
+            _ if resets > 0 => Ending::Died(format!("a CPU was reset while it ran, {resets} times")),
             Some(code @ 0..=2) if self.host == Host::Linux => Ending::Status(code as u8),
             // isa-debug-exit: (value << 1) | 1, and the kernel writes 0x10 + status.
             Some(code @ 0x21..=0xff) if code & 1 == 1 => Ending::Status((code >> 1) as u8 - 0x10),
-            Some(0) => match fs::read_to_string(self.folder.path().join(RESETS)) {
-                Ok(resets) if resets.contains("Triple fault") => {
-                    Ending::Died("the machine reset itself: a triple fault".into())
-                }
-                _ => Ending::Died("the machine reset itself".into()),
-            },
+            Some(0) if notes.contains("Triple fault") => {
+                Ending::Died("the machine reset itself: a triple fault".into())
+            }
+            Some(0) => Ending::Died("the machine reset itself".into()),
             code => {
                 let mut log = String::new();
                 // Without it the message is shorter.
@@ -241,6 +251,12 @@ impl Drop for Guest {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+/// How often QEMU's notes tell of the reset of a CPU that had run: at power-on it stands at 0, then at the first instruction.
+fn resets(notes: &str) -> usize {
+    let dumps = notes.split("CPU Reset").skip(1);
+    dumps.filter(|dump| !["EIP=00000000 ", "EIP=0000fff0 "].iter().any(|start| dump.contains(start))).count()
 }
 
 fn no_folder(error: io::Error) -> String {
@@ -273,4 +289,18 @@ fn end_with_parent(command: &mut Command) {
     }
     #[cfg(not(target_os = "linux"))]
     let _ = command;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::resets;
+
+    #[test]
+    fn a_reset_is_one_of_a_cpu_that_had_run() {
+        let dump = |registers: &str| format!("CPU Reset (CPU 0)\nEAX=00000000\n{registers} EFL=00000002\n");
+        let power_on = dump("EIP=00000000") + &dump("EIP=0000fff0");
+        assert_eq!(resets(&power_on), 0);
+        assert_eq!(resets(&(power_on.clone() + "Triple fault\n")), 0, "after that the machine is off");
+        assert_eq!(resets(&(power_on + &dump("RIP=ffffffff80001234") + &dump("EIP=0000e05b"))), 2);
+    }
 }

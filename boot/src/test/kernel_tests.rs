@@ -87,18 +87,32 @@ pub(crate) fn plan(image: &Arc<Image>, build: &str, wanted: &dyn Fn(&str) -> boo
         }
     }
     let groups = together.into_iter().map(|((prefix, firmware, mem, settings), tests)| {
-        let image = image.clone();
-        Boot {
-            tests: tests.iter().map(|test| shown(prefix, &test.name)).collect(),
-            run: Box::new(move |report| {
-                let names = tests.into_iter().map(|test| test.name).collect();
-                run(&image, &machine(firmware, &mem), &settings, names, &mut |name, verdict| {
-                    report(&shown(prefix, name), verdict)
-                });
-            }),
-        }
+        let names = tests.into_iter().map(|test| test.name).collect();
+        in_one_boot(image, prefix, machine(firmware, &mem), settings, names)
     });
     Ok(groups.chain(boots).collect())
+}
+
+/// The boot of all tests that need nothing special.
+pub(crate) fn suite(image: &Arc<Image>, firmware: Firmware) -> Result<Boot, String> {
+    let names = tests(image)?.into_iter().filter(Test::is_plain).map(|test| test.name).collect();
+    Ok(in_one_boot(image, prefix(firmware), machine(firmware, MEMORY), String::new(), names))
+}
+
+fn in_one_boot(
+    image: &Arc<Image>,
+    prefix: &'static str,
+    machine: Machine,
+    settings: String,
+    names: Vec<String>,
+) -> Boot {
+    let image = image.clone();
+    Boot {
+        tests: names.iter().map(|name| shown(prefix, name)).collect(),
+        run: Box::new(move |report| {
+            run(&image, &machine, &settings, names.clone(), &mut |name, verdict| report(&shown(prefix, name), verdict));
+        }),
+    }
 }
 
 fn shown(prefix: &str, name: &str) -> String {

@@ -6,6 +6,8 @@
 //! 3. Boots run in the background, a few at a time; a trial of libtest-mimic waits for its own test's verdict, so that
 //!    names come in order however the boots overtake one another.
 //!
+//! `./x soak` ([`soak`]) boots the same tests again and again.
+//!
 //! A boot that ends without a verdict for a test is that test's failure; a run without any test is one, too.
 
 mod dump;
@@ -13,6 +15,7 @@ mod gctrace;
 mod gdb_tests;
 mod kernel_tests;
 mod program_tests;
+pub(crate) mod soak;
 
 use std::collections::{HashMap, VecDeque};
 use std::io::{BufRead, BufReader};
@@ -39,7 +42,7 @@ type Report<'a> = &'a mut dyn FnMut(&str, Verdict);
 /// One boot (or more, if a test kills the machine under the others) and the tests that it answers.
 struct Boot {
     tests: Vec<String>,
-    run: Box<dyn FnOnce(Report) + Send>,
+    run: Box<dyn Fn(Report) + Send + Sync>,
 }
 
 /// Runs the tests whose names contain `filter`; returns the status to end with.
@@ -93,7 +96,7 @@ fn start(boots: Vec<Boot>) -> Vec<Trial> {
         queue.push_back((boot, waiting));
     }
     let queue = Arc::new(Mutex::new(queue));
-    for _ in 0..thread::available_parallelism().map_or(1, usize::from).min(BOOTS_AT_ONCE) {
+    for _ in 0..boots_at_once() {
         let queue = queue.clone();
         let next = move || queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
         thread::spawn(move || {
@@ -107,6 +110,10 @@ fn start(boots: Vec<Boot>) -> Vec<Trial> {
         });
     }
     trials
+}
+
+fn boots_at_once() -> usize {
+    thread::available_parallelism().map_or(1, usize::from).min(BOOTS_AT_ONCE)
 }
 
 /// Relays what Cargo's test runs say; how many tests ran, and whether all passed.

@@ -97,7 +97,7 @@ pub(crate) fn plan(kernel: &Arc<Image>, process: &Arc<Image>, wanted: &dyn Fn(&s
     boots
 }
 
-fn boot(name: String, case: &'static Case, start: impl FnOnce() -> Result<Guest, String> + Send + 'static) -> Boot {
+fn boot(name: String, case: &'static Case, start: impl Fn() -> Result<Guest, String> + Send + Sync + 'static) -> Boot {
     Boot {
         tests: vec![name.clone()],
         run: Box::new(move |report| report(&name, start().and_then(|guest| judge(guest, case)))),

@@ -1,0 +1,67 @@
+//! `./x soak [BOOTS]`: the whole in-kernel suite in one boot, so many times, in search of what happens once in a hundred boots.
+//!
+//! BIOS and UEFI take turns; after each such boot comes one of the boots with fewer tests, those that end their kernel among them, in
+//! turn. A failure is told at once, the sums at the end.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::thread;
+use std::time::Instant;
+
+use super::{Boot, boots_at_once, kernel_tests};
+use crate::image::Image;
+use crate::machine::Firmware;
+use crate::{compile, qemu};
+
+/// Boots, and returns the status to end with.
+pub(crate) fn run(boots: usize) -> Result<u8, String> {
+    let started = Instant::now();
+    let image = Arc::new(Image::of(compile::bare_metal("qemu-tests")?));
+    let suites = [kernel_tests::suite(&image, Firmware::Bios)?, kernel_tests::suite(&image, Firmware::Uefi)?];
+    let is_plain = |name: &str| suites.iter().any(|suite| suite.tests.iter().any(|test| test == name));
+    let others = kernel_tests::plan(&image, "", &|name| !is_plain(name))?;
+    image.disk(Firmware::Bios)?;
+    image.disk(Firmware::Uefi)?;
+    let turn = |number: usize| match number % 2 {
+        0 => &suites[number / 2 % 2],
+        _ => &others[number / 2 % others.len()],
+    };
+    let (next, tests, failures) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
+    let work = || {
+        loop {
+            let number = next.fetch_add(1, Relaxed);
+            if number >= 2 * boots {
+                return;
+            }
+            let failed = count_failures(number, turn(number), &tests);
+            failures.fetch_add(failed, Relaxed);
+        }
+    };
+    thread::scope(|scope| (0..boots_at_once()).for_each(|_| drop(scope.spawn(work))));
+    let (failures, resets) = (failures.into_inner(), qemu::RESET.load(Relaxed));
+    println!(
+        "{} boots, {boots} of them with the whole suite; {} tests, {failures} failures, {resets} resets, {} s",
+        qemu::STARTED.load(Relaxed),
+        tests.into_inner(),
+        started.elapsed().as_secs()
+    );
+    Ok(u8::from(failures + resets > 0))
+}
+
+/// Boots once and adds up its tests; how many of them failed, or had no verdict. Each is told.
+fn count_failures(number: usize, boot: &Boot, tests: &AtomicUsize) -> usize {
+    let (mut passed, mut failed) = (0, 0);
+    (boot.run)(&mut |name, verdict| match verdict {
+        Ok(()) => passed += 1,
+        Err(account) => {
+            failed += 1;
+            println!("boot {number}: {name} failed: {}", account.trim_end());
+        }
+    });
+    tests.fetch_add(passed + failed, Relaxed);
+    let silent = boot.tests.len().saturating_sub(passed + failed);
+    if silent > 0 {
+        println!("boot {number}: {silent} tests had no verdict, in the boot of {}", boot.tests[0]);
+    }
+    failed + silent
+}
