@@ -1,5 +1,5 @@
 //! Faults survived, and those that are not survived but named: memory that runs out at any frame, overflows, stacks that are none, interrupts
-//! that nobody sent, NMIs at any instant, a handler that allocates, a CPU that takes no interrupt.
+//! that nobody sent, NMIs at any instant, a handler that allocates.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -220,44 +220,4 @@ fn ten_thousand_nmis_at_any_instant_change_nothing() {
     let rounds = ROUNDS.each_ref().map(|count| count.load(Ordering::Relaxed));
     runtime::report!("{} NMIs in {rounds:?} rounds of collecting, switching, faulting", foreign_nmis());
     assert!(rounds.iter().all(|count| *count > 0) && runtime::inspect::check_heap().is_ok());
-}
-
-#[kernel_test(
-    status = 2,
-    says = "fatal error: CPU 0 has taken no interrupt for|interrupts are off, no-safepoint sections: 0|goroutine 1 [running]:"
-)]
-fn a_cpu_that_takes_no_interrupt_is_named() {
-    spin(u64::MAX);
-}
-
-#[kernel_test(uefi, status = 2, says = "fatal error: CPU 0 has taken no interrupt for|interrupts are off")]
-fn a_cpu_that_takes_no_interrupt_is_named_under_uefi_too() {
-    spin(u64::MAX);
-}
-
-#[kernel_test(off)]
-fn without_the_watchdog_a_cpu_may_take_no_interrupt() {
-    let _off = disable(Mechanism::Watchdog);
-    spin(2500 * MS);
-}
-
-/// Loops with interrupts off.
-#[inline(never)]
-fn spin(ns: u64) {
-    let end_ns = now().saturating_add(ns);
-    // SAFETY: they are on again afterwards.
-    unsafe { asm!("cli") };
-    while now() < end_ns {
-        core::hint::spin_loop();
-    }
-    // SAFETY: as they were.
-    unsafe { asm!("sti") };
-}
-
-#[kernel_test(status = 0)]
-fn a_cpu_that_takes_interrupts_late_is_left_alone() {
-    // As often as it likes, for a tenth of what is too long: a loaded host may have measured the clock wrong.
-    for _ in 0..20 {
-        spin(100 * MS);
-    }
 }

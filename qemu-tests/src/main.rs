@@ -44,6 +44,8 @@ mod stepping;
 mod threads;
 #[cfg(target_os = "none")]
 mod verify;
+#[cfg(target_os = "none")]
+mod watchdog;
 
 #[cfg(target_os = "none")]
 mod kernel {

@@ -1,0 +1,71 @@
+//! The watchdog gives up a CPU that takes no interrupt, and no other: not one that takes them late, works in a long section, or collects.
+
+use core::arch::asm;
+use runtime::kernel_test;
+use runtime::prelude::*;
+use runtime::switch_off::{Mechanism, disable};
+
+const MS: u64 = 1_000_000;
+
+#[kernel_test(
+    status = 2,
+    says = "fatal error: CPU 0 has taken no interrupt for|interrupts are off, no-safepoint sections: 0|goroutine 1 [running]:"
+)]
+fn a_cpu_that_takes_no_interrupt_is_named() {
+    deaf(|| spin(u64::MAX));
+}
+
+#[kernel_test(uefi, status = 2, says = "fatal error: CPU 0 has taken no interrupt for|interrupts are off")]
+fn a_cpu_that_takes_no_interrupt_is_named_under_uefi_too() {
+    deaf(|| spin(u64::MAX));
+}
+
+#[kernel_test(off)]
+fn without_the_watchdog_a_cpu_may_take_no_interrupt() {
+    let _off = disable(Mechanism::Watchdog);
+    deaf(|| spin(2500 * MS));
+}
+
+/// Runs `f` with interrupts off.
+fn deaf(f: impl FnOnce()) {
+    // SAFETY: they are on again afterwards.
+    unsafe { asm!("cli") };
+    f();
+    // SAFETY: as they were. One that waits comes after the `nop`: there is none between `sti` and the instruction behind it.
+    unsafe { asm!("sti", "nop") };
+}
+
+#[inline(never)]
+fn spin(ns: u64) {
+    let end_ns = now().saturating_add(ns);
+    while now() < end_ns {
+        core::hint::spin_loop();
+    }
+}
+
+#[kernel_test(status = 0)]
+fn a_cpu_that_takes_interrupts_late_is_left_alone() {
+    // As often as it likes, for a tenth of what is too long: a loaded host may have measured the clock wrong.
+    for _ in 0..20 {
+        deaf(|| spin(100 * MS));
+    }
+}
+
+/// As two gibibytes take that are cleared in one section. The first tick is noted, and no other is set.
+#[kernel_test(unstressed)]
+fn a_cpu_in_a_long_section_with_interrupts_on_is_left_alone() {
+    // SAFETY: a clock is all that is asked for in there.
+    unsafe { runtime::inspect::in_section(false, || spin(2500 * MS)) };
+}
+
+/// A long collection of the timer's tick. What comes after it with interrupts still off is short, and not to be added to it.
+#[kernel_test(unstressed)]
+fn a_cpu_that_has_just_ended_a_long_collection_is_left_alone() {
+    deaf(|| {
+        let end_ns = now() + 1500 * MS;
+        while now() < end_ns {
+            collect();
+        }
+        spin(200 * MS);
+    });
+}
