@@ -54,6 +54,8 @@ enum Command {
         /// How often the whole suite is booted
         #[arg(default_value = "100", value_parser = clap::value_parser!(u32).range(1..))]
         boots: u32,
+        /// Part of a test's name: only the boots with such tests, each so often
+        filter: Option<String>,
     },
     /// Feed bad input to whatever reads the firmware's, the host's or the user's words
     Fuzz(fuzz::Options),
@@ -82,7 +84,7 @@ fn main() -> ExitCode {
         Command::Debug(options) => debug::run(options),
         Command::Image { firmware, out } => image::write(firmware, &out),
         Command::Test { filter } => test::run(filter.as_deref().unwrap_or_default()),
-        Command::Soak { boots } => test::soak::run(boots as usize),
+        Command::Soak { boots, filter } => test::soak::run(boots as usize, filter.as_deref()),
         Command::Fuzz(options) => fuzz::run(options),
         Command::Miri { filter } => miri::run(filter),
         Command::Doctor => Ok(doctor::run()),

@@ -1,7 +1,7 @@
-//! `./x soak [BOOTS]`: the whole in-kernel suite in one boot, so many times, in search of what happens once in a hundred boots.
+//! `./x soak [BOOTS [FILTER]]`: the whole in-kernel suite in one boot, so many times, in search of what happens once in a hundred boots.
 //!
 //! BIOS and UEFI take turns; after each such boot comes one of the boots with fewer tests, those that end their kernel among them, in
-//! turn. A failure is told at once, the sums at the end.
+//! turn. With a filter each boot with tests that bear its words is repeated so often. A failure is told at once, the sums at the end.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -14,33 +14,33 @@ use crate::machine::Firmware;
 use crate::{compile, qemu};
 
 /// Boots, and returns the status to end with.
-pub(crate) fn run(boots: usize) -> Result<u8, String> {
+pub(crate) fn run(boots: usize, filter: Option<&str>) -> Result<u8, String> {
     let started = Instant::now();
     let image = Arc::new(Image::of(compile::bare_metal("qemu-tests")?));
     let suites = [kernel_tests::suite(&image, Firmware::Bios)?, kernel_tests::suite(&image, Firmware::Uefi)?];
     let is_plain = |name: &str| suites.iter().any(|suite| suite.tests.iter().any(|test| test == name));
-    let others = kernel_tests::plan(&image, "", &|name| !is_plain(name))?;
+    let others = kernel_tests::plan(&image, "", &|name| filter.map_or(!is_plain(name), |words| name.contains(words)))?;
+    if others.is_empty() {
+        return Err(format!("no test matches \"{}\"", filter.unwrap_or_default()));
+    }
     image.disk(Firmware::Bios)?;
     image.disk(Firmware::Uefi)?;
-    let turn = |number: usize| match number % 2 {
-        0 => &suites[number / 2 % 2],
-        _ => &others[number / 2 % others.len()],
+    let turns: Vec<&Boot> = match filter {
+        None => (0..boots).flat_map(|turn| [&suites[turn % 2], &others[turn % others.len()]]).collect(),
+        Some(_) => (0..boots).flat_map(|_| &others).collect(),
     };
     let (next, tests, failures) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
     let work = || {
         loop {
             let number = next.fetch_add(1, Relaxed);
-            if number >= 2 * boots {
-                return;
-            }
-            let failed = count_failures(number, turn(number), &tests);
-            failures.fetch_add(failed, Relaxed);
+            let Some(boot) = turns.get(number) else { return };
+            failures.fetch_add(count_failures(number, boot, &tests), Relaxed);
         }
     };
     thread::scope(|scope| (0..boots_at_once()).for_each(|_| drop(scope.spawn(work))));
     let (failures, resets) = (failures.into_inner(), qemu::RESET.load(Relaxed));
     println!(
-        "{} boots, {boots} of them with the whole suite; {} tests, {failures} failures, {resets} resets, {} s",
+        "{} boots, {} tests, {failures} failures, {resets} resets, {} s",
         qemu::STARTED.load(Relaxed),
         tests.into_inner(),
         started.elapsed().as_secs()

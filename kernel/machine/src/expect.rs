@@ -59,7 +59,7 @@ pub fn expect_fault<F: FnOnce()>(closure: F) -> Option<CaughtFault> {
 /// If a fault is expected: notes it, points the frame at the exit and says so.
 pub(crate) fn leave(registers: &mut Registers, address: Option<Address>) -> bool {
     let exit = EXPECTED.swap(core::ptr::null_mut(), Ordering::Relaxed);
-    if exit.is_null() || matches!(registers.vector, vector::DOUBLE_FAULT | vector::MACHINE_CHECK) {
+    if exit.is_null() || registers.vector == vector::MACHINE_CHECK {
         return false;
     }
     // SAFETY: not null, so `expect_fault` waits for its closure, and its frame with the exit is alive.

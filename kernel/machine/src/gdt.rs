@@ -143,6 +143,13 @@ pub(crate) fn break_stack(slot: Slot) {
     BOOT_CPU.set_stack(slot as usize, Address(0x1000));
 }
 
+/// Undoes [`break_stack`].
+#[cfg(feature = "switch-off")]
+pub(crate) fn mend_stack(slot: Slot) {
+    let stack = STACKS[slot as usize - 1].get().expect("`give_stacks` has run");
+    BOOT_CPU.set_stack(slot as usize, stack.end);
+}
+
 impl Tables {
     fn set_stack(&self, slot: usize, top: Address) {
         let at = 7 + 2 * slot;

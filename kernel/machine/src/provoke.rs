@@ -34,6 +34,11 @@ pub fn break_page_fault_stack() {
     gdt::break_stack(Slot::PageFault);
 }
 
+/// Page faults find their stack again.
+pub fn mend_page_fault_stack() {
+    gdt::mend_stack(Slot::PageFault);
+}
+
 /// The next double fault finds no stack: the machine resets.
 pub fn break_double_fault_stack() {
     gdt::break_stack(Slot::DoubleFault);
