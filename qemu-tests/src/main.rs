@@ -41,6 +41,8 @@ mod stepped_slices;
 #[cfg(target_os = "none")]
 mod stepping;
 #[cfg(target_os = "none")]
+mod tables;
+#[cfg(target_os = "none")]
 mod threads;
 #[cfg(target_os = "none")]
 mod verify;

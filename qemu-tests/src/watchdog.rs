@@ -27,7 +27,7 @@ fn without_the_watchdog_a_cpu_may_take_no_interrupt() {
 }
 
 /// Runs `f` with interrupts off.
-fn deaf(f: impl FnOnce()) {
+pub(crate) fn deaf(f: impl FnOnce()) {
     // SAFETY: they are on again afterwards.
     unsafe { asm!("cli") };
     f();
@@ -36,7 +36,7 @@ fn deaf(f: impl FnOnce()) {
 }
 
 #[inline(never)]
-fn spin(ns: u64) {
+pub(crate) fn spin(ns: u64) {
     let end_ns = now().saturating_add(ns);
     while now() < end_ns {
         core::hint::spin_loop();

@@ -3,8 +3,11 @@
 use core::arch::asm;
 use core::sync::atomic::{AtomicPtr, Ordering};
 
+use runtime::addr::Bytes;
+
 use crate::gdt::{self, Slot};
-use crate::{apic, trap};
+use crate::memory::{self, PhysicalAddress};
+use crate::{acpi, apic, trap, watchdog};
 
 pub use crate::memory::refuse;
 
@@ -47,4 +50,26 @@ pub fn break_double_fault_stack() {
 /// Interrupts this CPU through its APIC.
 pub fn interrupt_self(vector: u8) {
     apic::interrupt_self(vector);
+}
+
+/// A page of zeroes that stays, for tables as firmware makes them.
+pub fn page_for_tables() -> Option<(PhysicalAddress, &'static mut [u8; 4096])> {
+    let range = memory::reserve(Bytes(4096), 4096)?;
+    memory::commit(range).ok()?;
+    let bytes = core::ptr::with_exposed_provenance_mut::<[u8; 4096]>(range.start.0);
+    // SAFETY: freshly reserved and committed, so nobody else's, and never given back; zeroed here.
+    unsafe {
+        bytes.write_bytes(0, 1);
+        Some((memory::physical_address(range.start)?, &mut *bytes))
+    }
+}
+
+/// Whether the tables to which this root pointer leads are in order; says what is wrong with them.
+pub fn read_tables(rsdp: PhysicalAddress) -> bool {
+    acpi::read(rsdp).is_some()
+}
+
+/// Starts the watchdog as at boot, on a machine with these tables.
+pub fn start_watchdog(rsdp: PhysicalAddress) {
+    watchdog::start(Some(rsdp));
 }

@@ -10,7 +10,7 @@
 //! An NMI while the timer has not expired is somebody else's (a button, a monitor, broken memory): the first is reported, all are counted.
 //!
 //! A stopped or starved virtual machine is not taken for a stuck CPU: a strike is counted where the CPU has run since the one before. A
-//! machine whose timer does not reach an I/O APIC's pin gets no NMI, and has no watchdog.
+//! machine whose timer does not reach an I/O APIC's pin gets no NMI, and has no watchdog; where no I/O APIC answers, that is said.
 
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
@@ -21,7 +21,7 @@ use x86_64::instructions::port::Port;
 
 use crate::acpi::{self, Madt};
 use crate::memory::{self, PhysicalAddress};
-use crate::{apic, tsc};
+use crate::{apic, report, tsc};
 
 /// Expiries, of 55 ms each, until the CPU is given up: 1.1 s, and about a minute.
 const STRIKES: u32 = 20;
@@ -41,6 +41,8 @@ const DATA: usize = 0x10;
 const PINS: u32 = 0x10;
 const DELIVER_NMI: u32 = 0b100 << 8;
 const ACTIVE_LOW: u32 = 1 << 13;
+/// Of a pin's word the bits that the device writes: an interrupt on its way, and not ended.
+const STATE: u32 = 1 << 12 | 1 << 14;
 /// Where every PC has its first I/O APIC, and there the interval timer: for a machine without tables that say it.
 const USUAL: (PhysicalAddress, u8, u32) = (PhysicalAddress(0xfec0_0000), 2, 0);
 /// The interval timer's interrupt, as the 8259s number it.
@@ -81,12 +83,24 @@ fn timer_pin(madt: &Madt) -> Option<(PhysicalAddress, u8, u32)> {
     Some((io_apic.address, pin, if line.is_active_low { ACTIVE_LOW } else { 0 }))
 }
 
+/// Whether the registers may be there. What the firmware takes for them is written to.
+fn is_device(io_apic: PhysicalAddress) -> bool {
+    let is_device = memory::in_direct_map(io_apic).is_none();
+    if !is_device {
+        report!(
+            "warning: ACPI puts an I/O APIC at {io_apic:?}, where there is RAM; it is looked for where PCs have it"
+        );
+    }
+    is_device
+}
+
 /// Routes the interval timer to this CPU's NMI and winds it up. Interrupts are on, and the timer ticks.
 pub(crate) fn start(rsdp: Option<PhysicalAddress>) {
-    let (io_apic, pin, polarity) = rsdp.and_then(acpi::read).as_ref().and_then(timer_pin).unwrap_or(USUAL);
+    let told = rsdp.and_then(acpi::read).as_ref().and_then(timer_pin);
+    let (io_apic, pin, polarity) = told.filter(|(io_apic, ..)| is_device(*io_apic)).unwrap_or(USUAL);
     let registers = memory::map_device(io_apic, Bytes(0x20)).0;
+    let at = core::ptr::with_exposed_provenance_mut::<u32>(registers);
     let write = |index: u32, value: u32| {
-        let at = core::ptr::with_exposed_provenance_mut::<u32>(registers);
         // SAFETY: the two registers are mapped, and nobody else drives the device.
         unsafe {
             at.write_volatile(index);
@@ -96,6 +110,12 @@ pub(crate) fn start(rsdp: Option<PhysicalAddress>) {
     let word = PINS + 2 * u32::from(pin);
     write(word + 1, apic::id() << 24);
     write(word, DELIVER_NMI | polarity);
+    // SAFETY: as above; reads the word that was written last.
+    let kept = unsafe { at.byte_add(DATA).read_volatile() };
+    if kept & !STATE != DELIVER_NMI | polarity {
+        report!("warning: no I/O APIC answers at {io_apic:?}, so a CPU that takes no interrupt will not be noticed");
+        return;
+    }
     RUNS.store(true, Relaxed);
     feed();
 }

@@ -5,7 +5,6 @@ use core::arch::x86_64::__cpuid;
 use runtime::addr::{Address, Bytes};
 
 use super::{Madt, read_madt};
-use crate::memory::plan::DIRECT_MAP;
 use crate::memory::{self, PhysicalAddress};
 use crate::report;
 
@@ -53,10 +52,8 @@ impl Window {
         if let Some((_, address)) = self.pages.iter().find(|(mapped, _)| *mapped == page) {
             return *address;
         }
-        let is_low = page < DIRECT_MAP.bytes().0 as u64;
-        let direct = is_low.then(|| DIRECT_MAP.start.plus(Bytes(page as usize)));
         // RAM of ours is not mapped twice, with caches and without.
-        let direct = direct.filter(|&address| memory::physical_address(address).is_some());
+        let direct = memory::in_direct_map(PhysicalAddress(page));
         let address = direct.unwrap_or_else(|| memory::map_device(PhysicalAddress(page), Bytes(PAGE as usize)));
         self.pages[self.next] = (page, address);
         self.next = (self.next + 1) % self.pages.len();

@@ -43,7 +43,7 @@ pub use frames::PhysicalAddress;
 pub use plan::reserve;
 #[cfg(target_os = "none")]
 pub use {
-    bare::{address_plan, cpu_stack, map_device, physical_address},
+    bare::{address_plan, cpu_stack, in_direct_map, map_device, physical_address},
     commit::{MOST_IN_FAULT, commit, decommit, free_memory, refill_reserve},
     image::{static_roots, text},
     kernel_heap::KernelHeap,
@@ -115,6 +115,13 @@ mod bare {
         let stack = Range { start: range.start.plus(PAGE), end: range.end };
         commit(stack).expect("CPU stacks are made at boot, when frames abound");
         stack.end
+    }
+
+    /// Where the direct map shows this physical address: nowhere, unless it is RAM of ours.
+    pub fn in_direct_map(at: PhysicalAddress) -> Option<Address> {
+        let is_low = at.0 < plan::DIRECT_MAP.bytes().0 as u64;
+        let address = is_low.then(|| plan::DIRECT_MAP.start.plus(Bytes(at.0 as usize)));
+        address.filter(|&address| physical_address(address).is_some())
     }
 
     /// Where a mapped address is in physical memory: for devices that read and write by themselves. Only within one 4 KiB page
