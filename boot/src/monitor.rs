@@ -36,9 +36,16 @@ impl Monitor {
         std::fs::read(picture.path())
     }
 
-    /// Interrupts the CPUs, one NMI after another, until the machine has ended.
-    pub(crate) fn send_nmis(mut self) {
-        while self.ask(&json!({"execute": "inject-nmi"})).is_ok() {}
+    /// Interrupts the CPUs, one NMI after another, until the machine has ended; why it could not go on. A host that stalls delays the next.
+    pub(crate) fn send_nmis(mut self) -> io::Error {
+        if let Err(error) = self.0.get_ref().set_read_timeout(None) {
+            return error;
+        }
+        loop {
+            if let Err(error) = self.ask(&json!({"execute": "inject-nmi"})) {
+                return error;
+            }
+        }
     }
 
     /// The answer to a request; the greeting and events, which come unasked, are skipped.

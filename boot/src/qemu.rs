@@ -14,7 +14,8 @@ use crate::machine::{Machine, escaped};
 use crate::monitor::Monitor;
 use crate::symbols;
 
-/// How long a machine may take in all, and how long it may be silent.
+/// How long a machine may take in all, and how long it may be silent: of that only the time in which we ourselves run counts, not a host
+/// that stalls.
 #[derive(Clone, Copy)]
 pub(crate) struct Patience {
     pub(crate) in_all: Option<Duration>,
@@ -42,6 +43,10 @@ pub(crate) enum Host {
 
 /// How long a process may take for the report of its threads.
 const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// Silence is measured in these.
+const MOMENT: Duration = Duration::from_secs(1);
+
 /// Where QEMU notes the CPUs' resets.
 const RESETS: &str = "resets";
 
@@ -168,24 +173,29 @@ impl Guest {
     }
 
     fn watch_until_end(&mut self, patience: Patience, mut sink: impl FnMut(Stream, &[u8])) -> Ending {
-        let started = Instant::now();
+        let (started, mut silence) = (Instant::now(), Duration::ZERO);
         loop {
             let left = patience.in_all.map(|limit| limit.saturating_sub(started.elapsed()));
             if left == Some(Duration::ZERO) {
                 return self.timed_out("no end", patience.in_all, sink);
             }
-            let wait = [left, patience.silence].into_iter().flatten().min();
-            match self.output.recv_timeout(wait.unwrap_or(Duration::from_secs(u32::MAX.into()))) {
-                Ok(bytes) => self.console.feed(&bytes, &mut sink),
+            let wait = left.unwrap_or(MOMENT).min(MOMENT);
+            match self.output.recv_timeout(wait) {
+                Ok(bytes) => {
+                    silence = Duration::ZERO;
+                    self.console.feed(&bytes, &mut sink);
+                }
                 Err(RecvTimeoutError::Disconnected) => return self.ended(),
-                Err(RecvTimeoutError::Timeout) if wait == left => {}
-                Err(RecvTimeoutError::Timeout) => return self.timed_out("no output", patience.silence, sink),
+                Err(RecvTimeoutError::Timeout) => silence += wait,
+            }
+            if patience.silence.is_some_and(|limit| silence >= limit) {
+                return self.timed_out("no output", patience.silence, sink);
             }
         }
     }
 
     fn timed_out(&mut self, what: &str, limit: Option<Duration>, sink: impl FnMut(Stream, &[u8])) -> Ending {
-        let waited = format!("{what} after {} s", limit.unwrap_or_default().as_secs());
+        let waited = format!("{what} after {} s{}", limit.unwrap_or_default().as_secs(), host_load());
         if self.host == Host::Linux {
             // SAFETY: sends a signal to a child that nobody has waited for. It says itself where it is, and ends.
             unsafe { libc::kill(self.process.id() as i32, libc::SIGQUIT) };
@@ -251,6 +261,17 @@ impl Drop for Guest {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+/// What a message about a timeout adds: whether the host may be to blame.
+pub(crate) fn host_load() -> String {
+    let averages = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let cpus = thread::available_parallelism().map_or(1, usize::from);
+    averages
+        .split(' ')
+        .next()
+        .filter(|load| !load.is_empty())
+        .map_or(String::new(), |load| format!(" (the host's load is {load}, on {cpus} CPUs)"))
 }
 
 /// How often QEMU's notes tell of the reset of a CPU that had run: at power-on it stands at 0, then at the first instruction.

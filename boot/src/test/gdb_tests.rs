@@ -13,6 +13,7 @@ use super::{Boot, Verdict, machine};
 use crate::debug;
 use crate::image::Image;
 use crate::machine::Firmware;
+use crate::qemu::host_load;
 
 const PATIENCE: Duration = Duration::from_secs(120);
 const NAME: &str = "bios::debug::gdb_shows_threads_spans_and_objects";
@@ -106,7 +107,7 @@ fn judge(image: &Image) -> Verdict {
     Ok(())
 }
 
-/// All that gdb says. It would wait for ever for a breakpoint that is never met; then it is ended, and what it said tells why.
+/// All that gdb says. It would wait for ever for a breakpoint that is never met; then it is ended, and that is an error.
 fn ask(image: &Image, socket: &Path) -> Result<String, String> {
     let _guest = debug::stopped(image, &machine(Firmware::Bios, "512M"), "tour", socket)?;
     let no_file = |error: io::Error| format!("no file for gdb's words: {error}");
@@ -122,10 +123,15 @@ fn ask(image: &Image, socket: &Path) -> Result<String, String> {
     while matches!(gdb.try_wait(), Ok(None)) && Instant::now() < end {
         thread::sleep(Duration::from_millis(20));
     }
+    let is_late = matches!(gdb.try_wait(), Ok(None));
     // Both fail only if it has ended already.
     let _ = gdb.kill();
     let _ = gdb.wait();
     let mut text = Vec::new();
     said.rewind().and_then(|()| said.read_to_end(&mut text)).map_err(no_file)?;
-    Ok(String::from_utf8_lossy(&text).into_owned())
+    let said = String::from_utf8_lossy(&text).into_owned();
+    match is_late {
+        true => Err(format!("gdb had not ended after {} s{}; it said\n{said}", PATIENCE.as_secs(), host_load())),
+        false => Ok(said),
+    }
 }

@@ -127,11 +127,12 @@ fn alone(image: &Arc<Image>, test: Test, status: u8) -> Boot {
         let files = [("cmdline", test.settings.as_str()), ("tests", &test.name)];
         let mut guest = image.boot(&machine(firmware, &test.mem), &files)?;
         let mut monitor = guest.monitor.take_if(|_| test.nmis);
+        let mut nmis = None;
         let ending = guest.watch(PATIENCE, |_, bytes| {
             if String::from_utf8_lossy(bytes).starts_with("@start")
                 && let Some(monitor) = monitor.take()
             {
-                thread::spawn(move || monitor.send_nmis());
+                nmis = Some(thread::spawn(move || monitor.send_nmis()));
             }
         });
         match ending {
@@ -142,7 +143,13 @@ fn alone(image: &Arc<Image>, test: Test, status: u8) -> Boot {
                     Some(odd) => Err(format!("Go would not print {odd:?} in a dump; {}", guest.account(&ending))),
                 }
             }
-            _ => Err(format!("status {status} and \"{}\" were expected, but {}", test.says, guest.account(&ending))),
+            _ => {
+                let account = guest.account(&ending);
+                drop(guest); // ends the NMIs, if nothing else has
+                let end = nmis.and_then(|nmis| nmis.join().ok()).map(|error| format!("NMIs came until: {error}\n"));
+                let end = end.unwrap_or_default();
+                Err(format!("status {status} and \"{}\" were expected, but {account}{end}", test.says))
+            }
         }
     };
     Boot { tests: vec![name.clone()], run: Box::new(move |report| report(&name, judge())) }

@@ -69,30 +69,31 @@ impl Screen {
     }
 
     /// Shows text as the console's wire carries it: between shift-out and shift-in it is the kernel's, and of another colour. What is
-    /// not ASCII shows as question marks.
-    pub fn write(&self, bytes: &[u8]) {
+    /// not ASCII shows as question marks. A slow screen takes a second for a new line at its bottom: `alive` is called for each row that
+    /// is drawn again.
+    pub fn write(&self, bytes: &[u8], alive: &dyn Fn()) {
         for &byte in bytes {
             match byte {
                 SHIFT_OUT | SHIFT_IN => self.is_report.store(byte == SHIFT_OUT, Relaxed),
-                b'\n' => self.new_line(),
-                b'\t' => (0..TAB - self.column.load(Relaxed) % TAB).for_each(|_| self.add(b' ')),
-                b' '..=b'~' => self.add(byte),
-                0xc0.. => self.add(b'?'),
+                b'\n' => self.new_line(alive),
+                b'\t' => (0..TAB - self.column.load(Relaxed) % TAB).for_each(|_| self.add(b' ', alive)),
+                b' '..=b'~' => self.add(byte, alive),
+                0xc0.. => self.add(b'?', alive),
                 _ => {}
             }
         }
     }
 
-    fn add(&self, character: u8) {
+    fn add(&self, character: u8, alive: &dyn Fn()) {
         if self.column.load(Relaxed) >= self.columns {
-            self.new_line();
+            self.new_line(alive);
         }
         let colour = if self.is_report.load(Relaxed) { REPORT } else { 0 };
         self.set(self.column.load(Relaxed), self.row.load(Relaxed), character | colour);
         self.column.fetch_add(1, Relaxed);
     }
 
-    fn new_line(&self) {
+    fn new_line(&self, alive: &dyn Fn()) {
         self.column.store(0, Relaxed);
         let row = self.row.load(Relaxed);
         if row + 1 < self.rows {
@@ -102,6 +103,9 @@ impl Screen {
             let below = self.cells.get(cell + self.columns).filter(|_| cell / self.columns + 1 < self.rows);
             let character = below.map_or(b' ', |below| below.load(Relaxed));
             self.set(cell % self.columns, cell / self.columns, character);
+            if cell % self.columns == 0 {
+                alive();
+            }
         }
     }
 
@@ -160,6 +164,7 @@ mod device {
 
     use super::Screen;
     use crate::memory::{self, PhysicalAddress};
+    use crate::watchdog;
 
     #[unsafe(link_section = ".bss.runtime")]
     static SCREEN: Once<Screen> = Once::new();
@@ -174,7 +179,7 @@ mod device {
     /// Shows what goes over the console's wire. Nothing, unless there is an open screen.
     pub(crate) fn write(bytes: &[u8]) {
         if let Some(screen) = SCREEN.get() {
-            screen.write(bytes);
+            screen.write(bytes, &watchdog::feed);
         }
     }
 }
@@ -207,16 +212,22 @@ mod tests {
 
     /// Room for 10 characters in 4 rows, in a larger framebuffer full of noise; the bytes behind it stay as they are.
     fn shown(text: &str, pixel_format: PixelFormat, bytes_per_pixel: usize) -> Vec<String> {
+        shown_and_counted(text, pixel_format, bytes_per_pixel).0
+    }
+
+    /// The same, and how often the screen gave a sign of life.
+    fn shown_and_counted(text: &str, pixel_format: PixelFormat, bytes_per_pixel: usize) -> (Vec<String>, usize) {
         let (width, height, stride) = (GLYPH_WIDTH * 10 + 3, GLYPH_HEIGHT * 4 + 5, GLYPH_WIDTH * 10 + 9);
         let byte_len = stride * height * bytes_per_pixel;
         let info = FrameBufferInfo { byte_len, width, height, pixel_format, bytes_per_pixel, stride };
         let mut memory = std::vec![0x5a; byte_len + 64];
         // SAFETY: `memory` has so many bytes, and outlives the screen.
         let screen = unsafe { Screen::new(memory.as_mut_ptr().expose_provenance(), info) };
-        screen.write(text.as_bytes());
+        let signs = AtomicUsize::new(0);
+        screen.write(text.as_bytes(), &|| _ = signs.fetch_add(1, Relaxed));
         let seen = seen(&screen);
         assert!(memory[byte_len..].iter().all(|byte| *byte == 0x5a));
-        seen
+        (seen, signs.into_inner())
     }
 
     #[test]
@@ -226,6 +237,12 @@ mod tests {
         assert_eq!(show("0123456789abc\n"), ["0123456789", "abc", "", ""]);
         assert_eq!(show("one\ntwo\nthree\nfour\nfive\nsix"), ["three", "four", "five", "six"]);
         assert_eq!(show("0123456789\nnext"), ["0123456789", "next", "", ""], "a full line is one line");
+    }
+
+    #[test]
+    fn a_screen_that_scrolls_gives_a_sign_of_life_for_each_row() {
+        let signs = |text| shown_and_counted(text, PixelFormat::Rgb, 4).1;
+        assert_eq!((signs("1\n2\n3\n4"), signs("1\n2\n3\n4\n5\n6")), (0, 8));
     }
 
     #[test]
