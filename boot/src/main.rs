@@ -4,9 +4,10 @@
 //! 2. `hosted` starts a process that is the machine; `qemu` starts a `machine` on that disk and watches it; `console` tells its two streams apart and puts `lines` into call
 //!    chains; `monitor` asks it for its
 //!    registers when it hangs, and for its picture, which `screen` reads.
-//! 3. `run`, `debug`, `image`, `test`, `soak`, `fuzz`, `miri` and `doctor` are the commands. Ends with the program's status, 1 if something went wrong on the way, 2 if
+//! 3. `run`, `debug`, `image`, `test`, `soak`, `bench`, `fuzz`, `miri` and `doctor` are the commands. Ends with the program's status, 1 if something went wrong on the way, 2 if
 //!    it was asked for the wrong way, 124 if it took too long.
 
+mod bench;
 mod compile;
 mod console;
 mod debug;
@@ -57,6 +58,8 @@ enum Command {
         /// Part of a test's name: only the boots with such tests, each so often
         filter: Option<String>,
     },
+    /// Measure what things cost, and what they cost in Go
+    Bench(bench::Options),
     /// Feed bad input to whatever reads the firmware's, the host's or the user's words
     Fuzz(fuzz::Options),
     /// Run the runtime's own tests under Miri, which notices undefined behaviour
@@ -85,6 +88,7 @@ fn main() -> ExitCode {
         Command::Image { firmware, out } => image::write(firmware, &out),
         Command::Test { filter } => test::run(filter.as_deref().unwrap_or_default()),
         Command::Soak { boots, filter } => test::soak::run(boots as usize, filter.as_deref()),
+        Command::Bench(options) => bench::run(options),
         Command::Fuzz(options) => fuzz::run(options),
         Command::Miri { filter } => miri::run(filter),
         Command::Doctor => Ok(doctor::run()),
