@@ -13,6 +13,8 @@ pub(crate) enum Firmware {
 pub(crate) enum Accel {
     Auto,
     Tcg,
+    /// TCG with the number of executed instructions as its clock: 1 ns each, for all of the machine's timers
+    Icount,
     Kvm,
 }
 
@@ -42,7 +44,9 @@ impl Machine {
         if self.accel == Accel::Kvm || self.accel == Accel::Auto && kvm_refusal().is_none() {
             options.extend(["-accel", "kvm"].map(str::to_owned));
         }
-        if self.accel != Accel::Kvm {
+        if self.accel == Accel::Icount {
+            options.extend(["-accel", "tcg,thread=single", "-icount", "shift=0,sleep=off"].map(str::to_owned));
+        } else if self.accel != Accel::Kvm {
             // Only a host with x86's memory order may run the guest's CPUs in parallel.
             let threads = if cfg!(target_arch = "x86_64") { "multi" } else { "single" };
             options.extend(["-accel".into(), format!("tcg,thread={threads}")]);

@@ -23,6 +23,9 @@ const PATIENCE: u32 = 500_000;
 const WINDOWS: usize = 10;
 const SANE_HZ: core::ops::RangeInclusive<u64> = 100_000_000..=10_000_000_000;
 const ASSUMED_HZ: u64 = 2_000_000_000;
+/// QEMU's `-icount shift=0` counts instructions, a nanosecond each: a rate measured as near as this is that one, exactly.
+const INSTRUCTIONS_HZ: u64 = 1_000_000_000;
+const NEAR_HZ: u64 = INSTRUCTIONS_HZ / 4096;
 
 #[unsafe(link_section = ".bss.runtime")]
 static ORIGIN: AtomicU64 = AtomicU64::new(0);
@@ -42,6 +45,7 @@ pub(crate) fn start() {
         );
         ASSUMED_HZ
     });
+    let hertz = if hertz.abs_diff(INSTRUCTIONS_HZ) < NEAR_HZ { INSTRUCTIONS_HZ } else { hertz };
     HERTZ.store(hertz, Ordering::Relaxed);
     SCALE.store((1_000_000_000 << 32) / hertz, Ordering::Relaxed);
 }
