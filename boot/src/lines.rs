@@ -41,11 +41,7 @@ impl Lines {
     pub(crate) fn frame(&mut self, function: &str, place: &str) -> Option<String> {
         let (address, offset) = place.strip_prefix("\t0x")?.split_once(' ')?;
         let address = u64::from_str_radix(address, 16).map(symbols::in_file).ok()?;
-        let loader = match &mut self.loader {
-            Some(loader) => loader,
-            none => none.insert(Loader::new(self.elf.take()?).ok()?),
-        };
-        let mut frames = loader.find_frames(address).ok()?;
+        let mut frames = self.loader()?.find_frames(address).ok()?;
         let mut text = String::new();
         while let Some(frame) = frames.next().ok()? {
             let line = place_of(&frame)?;
@@ -59,6 +55,30 @@ impl Lines {
             }
         }
         (!text.is_empty()).then_some(text)
+    }
+
+    /// The functions that an address belongs to, the innermost of those inlined there first.
+    pub(crate) fn functions(&mut self, address: u64) -> Vec<String> {
+        let offset = symbols::in_file(address);
+        let Some(loader) = self.loader() else { return Vec::new() };
+        let mut names = Vec::new();
+        if let Ok(mut frames) = loader.find_frames(offset) {
+            while let Ok(Some(frame)) = frames.next() {
+                names.extend(name_of(&frame));
+            }
+        }
+        if names.is_empty() {
+            let symbol = loader.find_symbol(offset).map(|name| format!("{:#}", rustc_demangle::demangle(name)));
+            names.push(symbol.unwrap_or("?".into()));
+        }
+        names
+    }
+
+    fn loader(&mut self) -> Option<&Loader> {
+        if self.loader.is_none() {
+            self.loader = Loader::new(self.elf.take()?).ok();
+        }
+        self.loader.as_ref()
     }
 }
 

@@ -4,7 +4,7 @@
 //! 2. `hosted` starts a process that is the machine; `qemu` starts a `machine` on that disk and watches it; `console` tells its two streams apart and puts `lines` into call
 //!    chains; `monitor` asks it for its
 //!    registers when it hangs, and for its picture, which `screen` reads.
-//! 3. `run`, `debug`, `image`, `test`, `soak`, `bench`, `fuzz`, `miri` and `doctor` are the commands. Ends with the program's status, 1 if something went wrong on the way, 2 if
+//! 3. `run`, `debug`, `profile`, `image`, `test`, `soak`, `bench`, `fuzz`, `miri` and `doctor` are the commands. Ends with the program's status, 1 if something went wrong on the way, 2 if
 //!    it was asked for the wrong way, 124 if it took too long.
 
 mod bench;
@@ -20,6 +20,7 @@ mod lines;
 mod machine;
 mod miri;
 mod monitor;
+mod profile;
 mod qemu;
 mod run;
 mod screen;
@@ -37,6 +38,8 @@ enum Command {
     Run(run::Options),
     /// Start gdb on a machine that stands at the kernel's entry
     Debug(debug::Options),
+    /// Run a program in QEMU and draw a flame graph of where its time goes
+    Profile(profile::Options),
     /// Write the image of a USB stick, from which a machine of metal runs the tour on its screen
     Image {
         /// How that machine starts
@@ -85,6 +88,7 @@ fn main() -> ExitCode {
     let ended = match command {
         Command::Run(options) => run::run(options),
         Command::Debug(options) => debug::run(options),
+        Command::Profile(options) => profile::run(options),
         Command::Image { firmware, out } => image::write(firmware, &out),
         Command::Test { filter } => test::run(filter.as_deref().unwrap_or_default()),
         Command::Soak { boots, filter } => test::soak::run(boots as usize, filter.as_deref()),
