@@ -6,6 +6,7 @@
 //! 3. `side` listens to each; `rows` gathers what they print, and sets the medians beside one another.
 
 mod go;
+pub(crate) mod icount;
 mod linux;
 mod rows;
 mod side;
@@ -48,10 +49,15 @@ pub(crate) struct Options {
     /// How often to run everything; without it three times, or less often where that takes too long
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     runs: Option<u32>,
+    #[command(flatten)]
+    gate: icount::Gate,
 }
 
 /// Measures, prints; the status to end with.
 pub(crate) fn run(options: Options) -> Result<u8, String> {
+    if options.gate.icount {
+        return icount::run(&options);
+    }
     let machine = Machine { firmware: Firmware::Bios, accel: Accel::Tcg, cpus: 4, mem: "8G".into() };
     let mut ours = ours(options.qemu, machine.clone())?;
     let program = options.against_go.then(go::build).transpose()?;
@@ -167,8 +173,15 @@ mod tests {
     use super::side::tests::script;
     use super::*;
 
-    const QUICK: Options =
-        Options { rows: Vec::new(), quick: true, hosted: false, qemu: false, against_go: true, runs: Some(2) };
+    const QUICK: Options = Options {
+        rows: Vec::new(),
+        quick: true,
+        hosted: false,
+        qemu: false,
+        against_go: true,
+        runs: Some(2),
+        gate: icount::Gate::OFF,
+    };
 
     #[test]
     fn the_two_take_turns_and_go_measures_what_ours_has() {

@@ -2,7 +2,8 @@
 //!
 //! 1. `host_tests` has Cargo run the unit tests of the crates that need no machine.
 //! 2. `kernel_tests` and `program_tests` plan boots: a boot answers one test or many.
-//!    `gdb_tests` looks into one with gdb, `profile_tests` into one as it runs.
+//!    `gdb_tests` looks into one with gdb, `profile_tests` into one as it runs; `icount_tests` counts
+//!    its instructions.
 //! 3. Boots run in the background, a few at a time; a trial of libtest-mimic waits for its own test's verdict, so that
 //!    names come in order however the boots overtake one another.
 //!
@@ -13,6 +14,7 @@
 mod dump;
 mod gctrace;
 mod gdb_tests;
+mod icount_tests;
 mod kernel_tests;
 mod profile_tests;
 mod program_tests;
@@ -62,6 +64,7 @@ pub(crate) fn run(filter: &str) -> Result<u8, String> {
     boots.extend(program_tests::plan(&kernel, &process, &wanted));
     let (debugged, without_gdb) = gdb_tests::plan(&kernel, &wanted);
     boots.extend(debugged);
+    boots.extend(icount_tests::plan(&kernel, &wanted));
     boots.extend(profile_tests::plan(&kernel, &wanted));
     if host_count == 0 && boots.is_empty() && without_gdb.is_empty() {
         return Err(format!("no test matches \"{filter}\""));

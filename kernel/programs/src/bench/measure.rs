@@ -78,6 +78,7 @@ impl<'a> Bench<'a> {
     /// Nanoseconds per operation: the median of three runs of about a third of the target each.
     pub(super) fn per_op(&self, fixed: u64, f: &mut dyn FnMut(u64)) -> Thousandths {
         if self.fixed {
+            collect(); // whatever ran before, the next collection comes after as many bytes
             return Thousandths::each(time(|| f(fixed)), fixed);
         }
         let mut scale = Scale { count: 1, goal_ns: self.target_ns / 3, is_found: false };
