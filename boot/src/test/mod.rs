@@ -1,7 +1,7 @@
 //! `./x test [FILTER]`: the host's tests, then the machine's, every one by name in libtest's format.
 //!
 //! 1. `host_tests` has Cargo run the unit tests of the crates that need no machine.
-//! 2. `kernel_tests` and `program_tests` plan boots: a boot answers one test or many.
+//! 2. `kernel_tests` and `program_tests` plan boots, `program_tests` and `process_tests` processes: a boot answers one test or many.
 //!    `gdb_tests` looks into one with gdb, `profile_tests` into one as it runs; `icount_tests` counts
 //!    its instructions.
 //! 3. Boots run in the background, a few at a time; a trial of libtest-mimic waits for its own test's verdict, so that
@@ -16,6 +16,7 @@ mod gctrace;
 mod gdb_tests;
 mod icount_tests;
 mod kernel_tests;
+mod process_tests;
 mod profile_tests;
 mod program_tests;
 pub(crate) mod soak;
@@ -62,6 +63,7 @@ pub(crate) fn run(filter: &str) -> Result<u8, String> {
         boots.extend(kernel_tests::plan(&with_lsr, kernel_tests::LSR, &wanted)?);
     }
     boots.extend(program_tests::plan(&kernel, &process, &wanted));
+    boots.extend(process_tests::plan(&process, &wanted));
     let (debugged, without_gdb) = gdb_tests::plan(&kernel, &wanted);
     boots.extend(debugged);
     boots.extend(icount_tests::plan(&kernel, &wanted));

@@ -25,7 +25,7 @@
 //! Unsafe here: statics in a section of their own.
 #![allow(unsafe_code)]
 
-use crate::addr::{Address, Bytes, KIB, MIB, Range};
+use crate::addr::{Address, Bytes, GIB, KIB, MIB, Range};
 use crate::platform::{Fault, OutOfFrames, platform};
 use crate::switch_off::{self, Mechanism};
 use core::cell::Cell;
@@ -43,7 +43,7 @@ const GUARD: usize = MACHINE_PAGE;
 /// For sections that began just above the limit.
 const RESERVE: usize = 32 * KIB;
 pub(crate) const SECTION_RESERVE: Bytes = Bytes(RESERVE);
-/// The addresses of all slots.
+/// The addresses of all slots, if the platform has so many.
 pub(crate) const ALL: Bytes = Bytes(64 << 40);
 /// For an unwinder that starts at the limit, and for the destructors that it calls there. It takes 17 KiB; a test measures it.
 const PANIC_RESERVE: usize = 24 * KIB;
@@ -87,7 +87,10 @@ pub(crate) enum Growth {
 /// Reserves the addresses of all stacks.
 pub(crate) fn set_up() {
     SLOTS.call_once(|| {
-        let range = platform().reserve(ALL, 2 * MIB).expect("the address plan has 64 TiB for stacks");
+        // As much of it as the platform has.
+        let sizes = core::iter::successors(Some(ALL), |bytes| Some(Bytes(bytes.0 / 2)).filter(|half| half.0 >= GIB));
+        let range = sizes.into_iter().find_map(|bytes| platform().reserve(bytes, 2 * MIB));
+        let range = range.expect("the address plan has a GiB at the least for stacks");
         Slots { range, next: spin::Mutex::new(range.start) }
     });
 }
