@@ -229,25 +229,25 @@ impl Guest {
     }
 
     fn ended(&mut self) -> Ending {
-        let status = self.process.wait().ok().and_then(|status| status.code());
+        let status = self.process.wait().ok();
         // Without QEMU's notes there is no QEMU either.
         let notes = fs::read_to_string(self.folder.path().join(RESETS)).unwrap_or_default();
         let resets = resets(&notes);
         RESET.fetch_add(resets, Relaxed);
-        match status {
+        match status.and_then(|status| status.code()) {
             _ if resets > 0 => Ending::Died(format!("a CPU was reset while it ran, {resets} times")),
-            Some(code @ 0..=2) if self.host == Host::Linux => Ending::Status(code as u8),
+            Some(code) if self.host == Host::Linux => Ending::Status(code as u8),
             // isa-debug-exit: (value << 1) | 1, and the kernel writes 0x10 + status.
             Some(code @ 0x21..=0xff) if code & 1 == 1 => Ending::Status((code >> 1) as u8 - 0x10),
             Some(0) if notes.contains("Triple fault") => {
                 Ending::Died("the machine reset itself: a triple fault".into())
             }
             Some(0) => Ending::Died("the machine reset itself".into()),
-            code => {
+            _ => {
                 let mut log = String::new();
                 // Without it the message is shorter.
                 let _ = self.log.rewind().and_then(|()| self.log.read_to_string(&mut log));
-                let how = code.map_or("was killed".into(), |code| format!("ended with status {code}"));
+                let how = status.map_or("was lost".into(), |status| format!("ended with {status}"));
                 let who = if self.host == Host::Qemu { "QEMU" } else { "the process" };
                 Ending::Died(format!("{who} {how}: {}", log.trim_end()))
             }

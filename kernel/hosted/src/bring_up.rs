@@ -7,7 +7,6 @@ use core::fmt::Display;
 use runtime::Start;
 use runtime::addr::{Bytes, KIB, MIB, Range};
 use runtime::platform::Platform;
-
 use spin::Once;
 
 use crate::console::report;

@@ -163,8 +163,9 @@ pub(crate) fn set_interrupts(on: bool) -> bool {
 
 /// Waits for a signal. The timer's is blocked before and after, so none is lost in between.
 pub(crate) fn halt() {
+    let blocked = no_signals();
     // SAFETY: the set outlives the call.
-    unsafe { libc::sigsuspend(&raw const *&no_signals()) };
+    unsafe { libc::sigsuspend(&raw const blocked) };
 }
 
 fn no_signals() -> sigset_t {

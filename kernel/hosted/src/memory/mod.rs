@@ -1,7 +1,7 @@
 //! Memory of the process: ranges of addresses that Linux puts pages behind.
 //!
 //! ```text
-//!   0x0000_0040_0000            image: an executable that is not position-independent
+//!   below 0x0000_0100_0000      image: an executable that is not position-independent
 //!   0x0100_0000_0000    2 TiB   heap arenas, in huge pages where Linux has them
 //!   0x0300_0000_0000    1 TiB   the runtime's tables and pools, what is committed, the CPUs' stacks
 //!   0x0400_0000_0000   66 TiB   thread stacks: a million of 64 MiB
@@ -11,8 +11,8 @@
 //! - *Reserved* is a mapping that may not be touched and that Linux does not count (`MAP_NORESERVE`); addresses cost nothing.
 //! - *Committed* is readable and writable. Linux puts a page behind it at the first touch; we count it at once, against a
 //!   [budget](set_up), so that memory runs out here as it does on a machine.
-//! - Neighbours that may be touched alike are one mapping to Linux, which allows [65,530](explain). A stack needs two, one that may be
-//!   touched and one that may not; the heap grows in one piece.
+//! - Neighbours that may be touched alike are one mapping to Linux, which allows 65,530 (`vm.max_map_count`). A stack needs two, one that
+//!   may be touched and one that may not; the heap grows in one piece.
 //!
 //! Nothing here takes a lock once the runtime runs, for stacks are committed in signal handlers.
 
@@ -29,9 +29,9 @@ use libc::{
 };
 use runtime::addr::{Address, Bytes, GIB, KIB, Range};
 use runtime::platform::OutOfFrames;
+use spin::Once;
 
 use crate::console::report;
-use spin::Once;
 
 const PAGE: usize = 4 * KIB;
 const TIB: usize = 1024 * GIB;
@@ -58,8 +58,7 @@ static TABLES: Zone = zone("tables and pools", 0x0300_0000_0000, TIB, libc::MADV
 static STACKS: Zone = zone("thread stacks", 0x0400_0000_0000, 66 * TIB, libc::MADV_NOHUGEPAGE);
 
 /// All that may be committed.
-const ALL: Range = Range { start: HEAP_START, end: Address(0x0400_0000_0000 + 66 * TIB) };
-const HEAP_START: Address = Address(0x0100_0000_0000);
+const ALL: Range = Range::new(Address(0x0100_0000_0000), Bytes(69 * TIB));
 
 #[unsafe(link_section = ".bss.runtime")]
 static FREE: AtomicUsize = AtomicUsize::new(0);
@@ -124,7 +123,7 @@ pub(crate) fn reserve(bytes: Bytes, align: usize) -> Option<Range> {
     zone.take(bytes, align)
 }
 
-/// Handlers call it too.
+/// Makes a reserved range memory. Handlers call it too.
 pub(crate) fn commit(range: Range) -> Result<(), OutOfFrames> {
     let bytes = range.bytes().0 - committed_bytes(range);
     FREE.try_update(Relaxed, Relaxed, |free| free.checked_sub(bytes))
@@ -138,6 +137,8 @@ pub(crate) fn commit(range: Range) -> Result<(), OutOfFrames> {
     Ok(())
 }
 
+/// Gives the memory back; what of the range is none is passed over.
+///
 /// # Safety
 /// Nobody uses what is there.
 pub(crate) unsafe fn decommit(range: Range) {
