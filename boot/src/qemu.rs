@@ -249,7 +249,7 @@ impl Guest {
                 let _ = self.log.rewind().and_then(|()| self.log.read_to_string(&mut log));
                 let how = status.map_or("was lost".into(), |status| format!("ended with {status}"));
                 let who = if self.host == Host::Qemu { "QEMU" } else { "the process" };
-                Ending::Died(format!("{who} {how}: {}", log.trim_end()))
+                Ending::Died(format!("{who} {how} {}", log.trim_end()).trim_end().into())
             }
         }
     }

@@ -15,7 +15,9 @@ use crate::console::report;
 use crate::platform::{self, PROCESS};
 use crate::{memory, signals};
 
-const PAGE_FAULT: usize = 14;
+/// Codes of a SIGSEGV that is about an address (sigaction(2)); that of a general protection has another.
+const SEGV_MAPERR: i32 = 1;
+const SEGV_ACCERR: i32 = 2;
 
 /// How many deaths deep we are: a report that faults or panics is itself reported, twice.
 #[unsafe(link_section = ".bss.runtime")]
@@ -26,9 +28,9 @@ const DEATHS: usize = 3;
 pub(crate) fn answer(info: &siginfo_t, registers: &mut Registers) {
     // What somebody has sent says nothing of the last fault.
     let is_fault = info.si_code > 0;
+    let is_page_fault = info.si_signo == libc::SIGSEGV && matches!(info.si_code, SEGV_MAPERR | SEGV_ACCERR);
     // SAFETY: the signal is a fault's.
-    let address = is_fault.then(|| Address(unsafe { info.si_addr() }.addr()));
-    let address = address.filter(|_| registers.vector == PAGE_FAULT);
+    let address = is_page_fault.then(|| Address(unsafe { info.si_addr() }.addr()));
     let code = registers.error_code;
     // A fault of the handler itself would lead here for ever.
     let asks = platform::is_started() && !signals::is_handlers_stack(registers.rsp);
