@@ -212,7 +212,7 @@ mod tests {
 
     #[test]
     fn words_that_mean_nothing_are_named() {
-        let bench = Bench::parse(&["quick", "rows=alloc/tiny,switch", "fixed"]).ok().expect("all known");
+        let Ok(bench) = Bench::parse(&["quick", "rows=alloc/tiny,switch", "fixed"]) else { panic!("all are known") };
         assert!(bench.quick && bench.fixed && bench.target_ns == 60_000_000);
         assert!(
             bench.wants("alloc/tiny/8/gogc=off") && bench.wants("gosched/switch/p1") && !bench.wants("stack/frame")
