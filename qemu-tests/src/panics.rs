@@ -379,6 +379,28 @@ fn a_panic_on_the_system_stack_stops_everything() {
     let _ = catch_unwind(|| panic_in_section(true));
 }
 
+/// Nobody's own: the thread that was interrupted has a catch, and is not asked.
+#[kernel_test(
+    status = 2,
+    says = "panic: in the tick|fatal error: a panic where nothing can be unwound|panic_in_the_tick(...)|trap(...)|panics::wait(...)|!caught"
+)]
+fn a_panic_in_the_timers_handler_stops_everything() {
+    let _ = catch_unwind(wait);
+    runtime::report!("caught");
+}
+
+#[inline(never)]
+fn wait() {
+    machine::provoke::at_next_tick(panic_in_the_tick);
+    let start = now();
+    while now() < start + 60_000 * MS {}
+}
+
+#[inline(never)]
+fn panic_in_the_tick() {
+    panic!("in the tick");
+}
+
 #[kernel_test(status = 2, says = "no words for it")]
 fn a_panic_in_a_section_whose_message_panics_comes_to_an_end() {
     // SAFETY: it ends the machine.

@@ -16,8 +16,11 @@ pub const TIMER: u8 = trap::vector::TIMER as u8;
 pub const SPURIOUS: u8 = trap::vector::SPURIOUS as u8;
 pub const UNKNOWN: u8 = 0x55;
 
+/// What is to be called in the provoked interrupt's handler, and in the timer's: null, or a `fn()`.
 #[unsafe(link_section = ".bss.runtime")]
 static CALLED: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
+#[unsafe(link_section = ".bss.runtime")]
+static AT_TICK: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
 
 /// Calls `f` in an interrupt's handler, on its stack, interrupts off.
 pub fn in_handler(f: fn()) {
@@ -26,9 +29,23 @@ pub fn in_handler(f: fn()) {
     unsafe { asm!("int {}", const trap::vector::PROVOKED) };
 }
 
+/// Calls `f` in the handler of the timer's next interrupt, wherever that finds the CPU.
+pub fn at_next_tick(f: fn()) {
+    AT_TICK.store(f as *mut (), Ordering::Relaxed);
+}
+
 pub(crate) fn handler() {
-    // SAFETY: `in_handler`, the only one that stores there, stores a `fn()`.
-    let f = unsafe { core::mem::transmute::<*mut (), Option<fn()>>(CALLED.load(Ordering::Relaxed)) };
+    call(&CALLED);
+}
+
+pub(crate) fn tick() {
+    call(&AT_TICK);
+}
+
+fn call(stored: &AtomicPtr<()>) {
+    let f = stored.swap(core::ptr::null_mut(), Ordering::Relaxed);
+    // SAFETY: null, which is `None`, or what the two above stored: a `fn()`.
+    let f = unsafe { core::mem::transmute::<*mut (), Option<fn()>>(f) };
     f.iter().for_each(|f| f());
 }
 

@@ -52,6 +52,8 @@ fn dispatch(registers: &mut Registers) {
         vector::TIMER => {
             apic::end_of_interrupt();
             watchdog::feed();
+            #[cfg(feature = "switch-off")]
+            crate::provoke::tick();
             if apic::timer_is_due() {
                 // SAFETY: this is the handler, and these are the registers.
                 unsafe { upcall::timer(registers, Range::EMPTY) };
