@@ -53,8 +53,8 @@ pub(crate) struct Thread {
     pub(crate) state: Cell<State>,
     /// Where the stack's used part begins when the thread is not running, is on the CPU's own stack, or is stopped by a handler.
     saved_sp: Cell<usize>,
-    /// While the thread waits because the timer took the processor from it: the frame of preemption's stub, which begins with the
-    /// interrupted RBP and RIP. Otherwise 0. For reports.
+    /// From the handler's call of preemption's stub until the thread has the processor again: the stub's frame, which begins with the
+    /// interrupted RBP and RIP. Otherwise 0.
     pub(crate) stub_frame: Cell<usize>,
     stack: Stack,
     pub(crate) slots: UnsafeCell<RootSlots>,

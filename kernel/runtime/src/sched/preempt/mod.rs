@@ -7,9 +7,10 @@
 //! 3. When its turn comes again, the stub restores everything and returns to the interrupted instruction.
 //!
 //! The thread is not asked, so the handler looks where it is ([`inject`]) and otherwise lets it run until the next tick: near its limit,
-//! for preemption is to kill nobody; and where the unwinder's last step keeps registers below RSP.
+//! for preemption is to kill nobody; where the unwinder's last step keeps registers below RSP; and on its way to yielding already, where
+//! a host may stall us again and again.
 //!
-//! No section is open when the stub begins and ends: it may be stopped like any code, and even preempted itself.
+//! No section is open when the stub begins and ends: it may be stopped like any code, and while it restores even preempted itself.
 //!
 //! Unsafe here: the push onto the interrupted thread's stack.
 #![allow(unsafe_code)]
@@ -62,7 +63,7 @@ fn inject(thread: &Thread, registers: &mut Registers) {
     let has_room = thread.stack().contains_sp(registers.rsp)
         // Now, and all of it: no fault in the handler, no overflow and no want of memory in the stub.
         && thread.stack().make_room(Address(registers.rsp - RED_ZONE.0 - stub::ROOM), is_panicking);
-    if !has_room && !switch_off::is_off(Mechanism::PreemptionRoom) {
+    if thread.is_preempted() || !has_room && !switch_off::is_off(Mechanism::PreemptionRoom) {
         return;
     }
     // Only a panic under way has that step; in other code rdi may hold such an address for ever.
@@ -75,15 +76,14 @@ fn inject(thread: &Thread, registers: &mut Registers) {
     registers.rsp -= RED_ZONE.0 + size_of::<usize>();
     // SAFETY: committed, and below all that the thread uses.
     unsafe { (registers.rsp as *mut usize).write(registers.rip) };
+    thread.stub_frame.set(registers.rsp - size_of::<usize>());
     registers.rip = stub::stub as *const () as usize;
 }
 
-/// On the thread's own stack, called by the stub, whose frame it is told of.
+/// On the thread's own stack, called by the stub.
 #[cfg_attr(test, expect(dead_code, reason = "a test calls the stub alone"))]
-extern "sysv64" fn preempted(frame: usize) {
+extern "sysv64" fn preempted() {
     let held = SafepointsHeld::enter();
-    let thread = current_in(&held);
-    thread.stub_frame.set(frame);
     yield_in(&held);
-    thread.stub_frame.set(0);
+    current_in(&held).stub_frame.set(0);
 }

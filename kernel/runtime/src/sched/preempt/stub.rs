@@ -76,7 +76,6 @@ pub(super) unsafe extern "sysv64" fn stub() {
          2: fxsave64 [rsp]
          3:",
 
-        "mov rdi, rbp",
         "call {preempted}",
 
         #[cfg(target_feature = "sse2")]

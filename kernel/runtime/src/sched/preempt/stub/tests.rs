@@ -10,7 +10,7 @@ use std::is_x86_feature_detected as has;
 static CALLS: AtomicUsize = AtomicUsize::new(0);
 
 /// Stands for the runtime's.
-pub(super) extern "sysv64" fn preempted(_frame: usize) {
+pub(super) extern "sysv64" fn preempted() {
     #[repr(align(16))]
     struct Aligned(u8);
     let here = Aligned(0);
