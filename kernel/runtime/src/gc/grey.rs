@@ -1,39 +1,59 @@
 //! The grey objects: marked, their references not yet looked at. Go: mgcwork.go.
 //!
-//! A stack of objects in a reserved range, committed as it deepens. Marking must never need memory that is not there: when the
-//! range cannot be committed further, objects are *dropped*. A dropped object is marked already, so the marker finds
-//! it again by walking the marked objects (mark.rs).
+//! A stack in a reserved range, committed as it deepens, of objects with the words to look at; and the references in flight (ahead.rs).
+//! Marking must never need memory that is not there: when the range cannot be committed further, objects are *dropped*. A dropped object
+//! is marked already, so the marker finds it again by walking the marked objects (mark.rs).
 //!
 //! Unsafe here: the stack's memory.
 #![allow(unsafe_code)]
 
+use super::ahead::Ahead;
 use crate::addr::{Address, Bytes, KIB, MIB, Range};
-use crate::heap::Object;
+use crate::heap::prefetch;
 use crate::platform::Platform;
 
-/// Deep enough for four million objects; more are dropped and found again.
+/// Deep enough for six million objects; more are dropped and found again.
 const RESERVED: Bytes = Bytes(96 * MIB);
 const STEP: Bytes = Bytes(256 * KIB);
 /// What stays committed between two collections.
 const KEPT: Bytes = Bytes(64 * KIB);
 
+/// The words of a marked object that are still to be looked at.
+#[derive(Clone, Copy)]
+pub(super) struct Grey {
+    pub(super) start: Address,
+    /// Bit n: word n from the start may hold a reference. 0: every word may, up to the object's end.
+    pub(super) mask: u64,
+}
+
+/// The entry so far below the top will come up soon.
+const SOON: Bytes = Bytes(4 * size_of::<Grey>());
+
 pub(crate) struct GreyWork {
     range: Range,
     committed_end: Address,
-    depth: usize,
+    /// Where the next one goes.
+    top: Address,
+    pub(super) ahead: Ahead,
     has_dropped: bool,
 }
 
 impl GreyWork {
     pub(crate) const fn new() -> GreyWork {
-        GreyWork { range: Range::EMPTY, committed_end: Address(0), depth: 0, has_dropped: false }
+        GreyWork {
+            range: Range::EMPTY,
+            committed_end: Address(0),
+            top: Address(0),
+            has_dropped: false,
+            ahead: Ahead::new(),
+        }
     }
 
     /// Reserves the stack's addresses. Without memory for its first pages it starts empty, and everything is dropped and found again.
     pub(crate) fn set_up(&mut self, platform: &dyn Platform) {
         if let Some(range) = platform.reserve(RESERVED, 4 * KIB) {
             self.range = range;
-            self.committed_end = range.start;
+            (self.committed_end, self.top) = (range.start, range.start);
             self.grow(platform, KEPT);
         }
     }
@@ -43,10 +63,8 @@ impl GreyWork {
         Range { start: self.range.start, end: self.committed_end }.bytes()
     }
 
-    fn slot(&self, index: usize) -> *mut Object {
-        (self.range.start.0 as *mut Object).wrapping_add(index)
-    }
-
+    #[cold]
+    #[inline(never)]
     fn grow(&mut self, platform: &dyn Platform, step: Bytes) -> bool {
         let end = self.committed_end.plus(step).min(self.range.end);
         let fits = end > self.committed_end && platform.commit(Range { start: self.committed_end, end }).is_ok();
@@ -56,23 +74,36 @@ impl GreyWork {
         fits
     }
 
-    #[inline]
-    pub(crate) fn push(&mut self, object: Object, platform: &dyn Platform) {
-        let slot = self.slot(self.depth);
-        if slot.wrapping_add(1).addr() > self.committed_end.0 && !self.grow(platform, STEP) {
-            self.has_dropped = true;
-            return;
+    /// `false`: there is no room.
+    #[inline(always)]
+    pub(super) fn push(&mut self, grey: Grey, platform: &dyn Platform) -> bool {
+        if self.top >= self.committed_end && !self.grow(platform, STEP) {
+            return false;
         }
-        // SAFETY: within the committed part of the range, which is this stack's own.
-        unsafe { slot.write(object) };
-        self.depth += 1;
+        // SAFETY: below the end of the committed part, a multiple of an entry's size, of a range that is this stack's own.
+        unsafe { (self.top.0 as *mut Grey).write(grey) };
+        self.top.0 = self.top.0.wrapping_add(size_of::<Grey>());
+        true
     }
 
-    #[inline]
-    pub(crate) fn pop(&mut self) -> Option<Object> {
-        self.depth = self.depth.checked_sub(1)?;
-        // SAFETY: written by the push that made the stack this deep.
-        Some(unsafe { self.slot(self.depth).read() })
+    #[inline(always)]
+    pub(super) fn pop(&mut self) -> Option<Grey> {
+        if self.top == self.range.start {
+            return None;
+        }
+        let soon = self.top.0.wrapping_sub(SOON.0).max(self.range.start.0);
+        self.top.0 = self.top.0.wrapping_sub(size_of::<Grey>());
+        // SAFETY: written by the pushes that made the stack this high.
+        let (grey, soon) = unsafe { ((self.top.0 as *const Grey).read(), (soon as *const Grey).read()) };
+        // Its object has been in a cache once, but that may be long ago.
+        prefetch::<0>(soon.start.0);
+        Some(grey)
+    }
+
+    /// An object had no room.
+    #[cold]
+    pub(super) fn drop_one(&mut self) {
+        self.has_dropped = true;
     }
 
     /// Whether objects were dropped; forgotten by asking.

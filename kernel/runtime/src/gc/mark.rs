@@ -1,23 +1,34 @@
 //! Marking: from the roots to everything that can be reached. Go: mgcmark.go.
 //!
-//! A word becomes an object by [`Heap::find`]: arena, page, span, slot. What looks like a reference but is not one finds no span, a free
-//! slot, or at worst an object that is kept one cycle too long.
+//! A word becomes an object by its page's owner and its slot (heap/find_object.rs). What looks like a reference but is not one finds no span,
+//! a free slot, or at worst an object that is kept one cycle too long.
+//!
+//! 1. [`meet`](Marker::meet) reads a word. If it points into the heap's memory, the processor is told to fetch what it leads to, and it waits
+//!    in a queue (ahead.rs) until as many others have been met as that takes.
+//! 2. [`follow`](Marker::follow) marks its object, and puts the object's words that may be references on the stack (grey.rs).
+//! 3. [`scan`](Marker::scan) takes them from there, and meets each.
+//!
+//! So an object is looked up once. The order is depth first, but for the queue: what is near the stack's top is in a cache.
 //!
 //! Unsafe here: reading the words of live memory.
 #![allow(unsafe_code)]
 
-use super::grey::GreyWork;
+use super::ahead::Edge;
+use super::grey::{Grey, GreyWork};
 use super::{roots, verify};
 use crate::addr::{Address, Bytes, Range};
 use crate::cpu::Cpu;
-use crate::heap::{Heap, Kind, Object};
+use crate::heap::{Heap, Kind, Object, Snapshot};
 use crate::platform::{Platform, platform};
 use crate::switch_off::{self, Mechanism};
 
 const WORD: usize = size_of::<usize>();
+/// Of a large object, scanned at a time.
+const PIECE: Bytes = Bytes(1024);
 
 pub(super) struct Marker<'a> {
     heap: &'a Heap,
+    spans: Snapshot,
     grey: &'a mut GreyWork,
     platform: &'a dyn Platform,
 }
@@ -30,14 +41,14 @@ pub(super) struct Scanned {
 
 /// Marks everything that the roots reach. The world is stopped, all caches are flushed.
 pub(super) fn mark_all(heap: &Heap, grey: &mut GreyWork, cpu: &Cpu) -> Scanned {
-    let mut marker = Marker { heap, grey, platform: platform() };
+    let mut marker = Marker { heap, spans: heap.snapshot(), grey, platform: platform() };
     let scanned = roots::mark_roots(&mut marker, cpu);
     marker.drain();
     // Each round marks at least one object that was white before it dropped any, so the rounds come to an end.
     while marker.grey.take_dropped() {
         for span in heap.spans().filter(|span| span.kind() != Kind::Noscan) {
             for object in span.marked() {
-                marker.scan(object);
+                Grey::of(object).into_iter().for_each(|grey| marker.scan(grey));
                 marker.drain();
             }
         }
@@ -45,90 +56,137 @@ pub(super) fn mark_all(heap: &Heap, grey: &mut GreyWork, cpu: &Cpu) -> Scanned {
     scanned
 }
 
+impl Grey {
+    /// All that is to be looked at of an object, if anything is.
+    #[inline(always)]
+    fn of(object: Object) -> Option<Grey> {
+        let mask = match object.span.kind() {
+            Kind::Noscan => return None,
+            Kind::Precise => object.pointer_mask(),
+            Kind::Ambiguous if switch_off::is_off(Mechanism::AmbiguousScan) => return None,
+            Kind::Ambiguous => match object.bytes().0 / WORD {
+                words @ 1..=64 => u64::MAX >> (64 - words),
+                _ => 0,
+            },
+        };
+        Some(Grey { start: object.base, mask })
+    }
+}
+
 impl Marker<'_> {
-    /// A word of an object or a global: a reference to an object's inside, or something else.
-    #[inline]
-    pub(super) fn mark_word(&mut self, word: usize) {
-        if let Some(object) = self.heap.find(word) {
-            self.mark(word, object);
+    /// Every aligned word of `range`, which is mapped and not written meanwhile: each may be a reference to an object's inside.
+    pub(super) fn scan_range(&mut self, range: Range) {
+        words(range).for_each(|place| self.meet(place));
+    }
+
+    /// The same for words that the compiler chose, of a stack or of registers. It may keep only a pointer one past an object's end: a word
+    /// that is not inside a slot keeps the slot before it too, be it the last of its span.
+    pub(super) fn scan_stack(&mut self, range: Range) {
+        for place in words(range) {
+            let word = read(place);
+            let object = self.spans.find(word);
+            if let Some(object) = object {
+                self.mark(word, object);
+            }
+            if object.is_none_or(|object| word == object.base.0)
+                && !switch_off::is_off(Mechanism::EndPointers)
+                && let Some(before) = self.spans.find(word.wrapping_sub(1))
+            {
+                self.mark(word.wrapping_sub(1), before);
+            }
         }
     }
 
-    /// What a precise object's word at `place` holds: [`mark_word`](Marker::mark_word), and if it should have been a reference but leads to
-    /// no object, that is said.
+    /// A word that may be a reference.
     #[inline(always)]
-    fn mark_reference(&mut self, holder: Object, place: usize, word: usize) {
-        match self.heap.find(word) {
-            Some(object) if object.is_allocated() => self.mark_allocated(word, object),
-            _ if word == 0 => {}
-            // In registers: an `Object` would be written to the stack before the question, for each word.
-            _ => verify::no_object(self.heap, holder.span, holder.slot, place, word),
+    fn meet(&mut self, place: usize) {
+        let word = read(place);
+        let Some(owner) = self.spans.entry(word) else { return };
+        match Snapshot::owner_ahead(word, owner) {
+            None => verify::no_object(self.heap, place, word),
+            Some(span) => {
+                if let Some(oldest) = self.grey.ahead.exchange(Edge { word, place, span }) {
+                    self.follow(oldest);
+                }
+            }
         }
     }
 
-    /// A word of a stack or register. The compiler may keep only a pointer one past an object's end: a word that is not inside a slot
-    /// keeps the slot before it too, be it the last of its span.
-    #[inline]
-    pub(super) fn mark_stack_word(&mut self, word: usize) {
-        let object = self.heap.find(word);
-        if let Some(object) = object {
-            self.mark(word, object);
-        }
-        if object.is_none_or(|object| word == object.base.0) && !switch_off::is_off(Mechanism::EndPointers) {
-            self.mark_word(word.wrapping_sub(1));
-        }
-    }
-
+    /// What a precise object says is a reference, and leads to no object, is reported.
     #[inline(always)]
-    fn mark(&mut self, word: usize, object: Object) {
-        if object.is_allocated() {
-            self.mark_allocated(word, object);
+    fn follow(&mut self, Edge { word, place, span }: Edge) {
+        if !span.object_at(word).is_some_and(|object| self.mark(word, object)) {
+            verify::no_object(self.heap, place, word);
         }
     }
 
+    /// Makes a white object grey. `false`: there is none, the slot is free.
     #[inline(always)]
-    fn mark_allocated(&mut self, word: usize, object: Object) {
+    fn mark(&mut self, word: usize, object: Object) -> bool {
+        if object.is_marked() {
+            return true;
+        }
+        if !object.is_allocated() {
+            return false;
+        }
         if word != object.base.0 && switch_off::is_off(Mechanism::InteriorPointers) {
-            return;
+            return true;
         }
-        if object.mark_stopped() && object.span.kind() != Kind::Noscan {
-            self.grey.push(object, self.platform);
+        if object.mark_stopped()
+            && let Some(grey) = Grey::of(object)
+            && !self.grey.push(grey, self.platform)
+        {
+            self.grey.drop_one();
         }
-    }
-
-    /// Every aligned word of `range`, which is mapped and not written meanwhile.
-    pub(super) fn scan_range(&mut self, range: Range, mut mark: impl FnMut(&mut Self, usize)) {
-        let mut at = range.start.align_up(WORD);
-        while at.0 + WORD <= range.end.0 {
-            // SAFETY: the range is live memory (a stack, a global, an object), the world is stopped. Volatile: bytes that
-            // the program never wrote are read too, and whatever is found there is a valid word.
-            mark(self, unsafe { (at.0 as *const usize).read_volatile() });
-            at = Address(at.0 + WORD);
-        }
+        true
     }
 
     /// Makes a grey object black.
     #[inline(always)]
-    fn scan(&mut self, object: Object) {
-        match object.span.kind() {
-            Kind::Noscan => {}
-            Kind::Precise => {
-                let mut mask = object.pointer_mask();
-                while mask != 0 {
-                    let word = object.base.0 + mask.trailing_zeros() as usize * WORD;
-                    // SAFETY: the mask says that the object has this word.
-                    self.mark_reference(object, word, unsafe { (word as *const usize).read_volatile() });
-                    mask &= mask - 1;
-                }
-            }
-            Kind::Ambiguous if switch_off::is_off(Mechanism::AmbiguousScan) => {}
-            Kind::Ambiguous => self.scan_range(Range::new(object.base, object.bytes()), Self::mark_word),
+    fn scan(&mut self, Grey { start, mut mask }: Grey) {
+        if mask == 0 {
+            return self.scan_rest(start);
+        }
+        while mask != 0 {
+            self.meet(start.0.wrapping_add(mask.trailing_zeros() as usize * WORD));
+            mask &= mask - 1;
+        }
+    }
+
+    /// A large object from `start` on: a piece of it, and what that leads to before the next piece, lest all it refers to be grey at once.
+    #[cold]
+    fn scan_rest(&mut self, start: Address) {
+        let Some(object) = self.spans.find(start.0) else { return };
+        let rest = Range { start, end: object.base.plus(object.bytes()) };
+        let next = start.plus(PIECE);
+        if next < rest.end && self.grey.push(Grey { start: next, mask: 0 }, self.platform) {
+            self.scan_range(Range::new(start, PIECE));
+        } else {
+            self.scan_range(rest);
         }
     }
 
     fn drain(&mut self) {
-        while let Some(object) = self.grey.pop() {
-            self.scan(object);
+        loop {
+            if let Some(grey) = self.grey.pop() {
+                self.scan(grey);
+            } else if let Some(oldest) = self.grey.ahead.take() {
+                self.follow(oldest);
+            } else {
+                return;
+            }
         }
     }
+}
+
+/// The places of all aligned words of a range.
+fn words(range: Range) -> impl Iterator<Item = usize> {
+    (range.start.align_up(WORD).0..range.end.align_down(WORD).0).step_by(WORD)
+}
+
+/// Of memory that the program may never have written: whatever is found there is a valid word.
+#[inline(always)]
+fn read(place: usize) -> usize {
+    // SAFETY: a word of live memory (a stack, a global, an object), the world is stopped. Volatile, for nobody need have written it.
+    unsafe { (place as *const usize).read_volatile() }
 }

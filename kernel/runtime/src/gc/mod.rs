@@ -20,6 +20,7 @@
 //! Unsafe here: the access to this CPU's cache.
 #![allow(unsafe_code)]
 
+mod ahead;
 mod cell;
 mod grey;
 mod handle;

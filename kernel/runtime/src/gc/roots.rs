@@ -93,8 +93,8 @@ pub(super) fn mark_roots(marker: &mut Marker<'_>, cpu: &Cpu) -> Scanned {
         }
         match root.is_compilers() {
             _ if switch_off::is_off(root.mechanism()) => {}
-            true => marker.scan_range(range, Marker::mark_stack_word),
-            false => marker.scan_range(range, Marker::mark_word),
+            true => marker.scan_stack(range),
+            false => marker.scan_range(range),
         }
     });
     Scanned { stacks, globals: globals() }

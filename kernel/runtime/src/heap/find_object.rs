@@ -4,16 +4,17 @@
 //! comparison, one table, one multiplication. Go finds an arena's record through an index and the span through the
 //! record's table, for its arenas may lie anywhere; ours are neighbours, so one flat table serves.
 //!
-//! Unsafe here: following the owners' table, which the collector does for every word it sees.
+//! Unsafe here: following the owners' table, which the collector does for every word it sees; an instruction that Rust has no name for.
 #![allow(unsafe_code)]
 
 use super::span::{Object, Span};
 use crate::addr::{Address, Bytes, PAGE};
+use core::mem::offset_of;
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
 /// The span that has the page; null: the page is free.
-pub(super) type Owner = AtomicPtr<Span>;
+pub(crate) type Owner = AtomicPtr<Span>;
 
 /// What everyone may ask at any time, without a lock.
 pub(super) struct SpanMap {
@@ -31,27 +32,20 @@ impl SpanMap {
     /// The slot that the word points into, if it points into a span's slot at all.
     #[inline(always)]
     pub(super) fn find(&self, word: usize) -> Option<Object> {
-        self.owner(word)?.object_at(word)
+        self.snapshot().find(word)
     }
 
     /// The span with the page that the word points into.
     #[inline(always)]
     pub(super) fn owner(&self, word: usize) -> Option<&'static Span> {
-        // `length` is stored after the table's address and its entries; that is what Acquire pairs with.
-        let length = self.length.load(Ordering::Acquire);
-        let offset = word.wrapping_sub(self.start.load(Ordering::Relaxed));
-        if offset >= length {
-            return None;
-        }
-        let owners = self.owners.load(Ordering::Relaxed);
-        // SAFETY: `Arenas::grow` pushed an entry for every page below `length`, and the table never moves.
-        let owner = unsafe { &*owners.add(offset / PAGE.0) };
-        // SAFETY: owners are null or records of the span pool, which stay valid for ever.
-        unsafe { owner.load(Ordering::Acquire).as_ref() }
+        self.snapshot().owner(word)
     }
 
-    pub(super) fn is_in_memory(&self, word: usize) -> bool {
-        word.wrapping_sub(self.start.load(Ordering::Relaxed)) < self.length.load(Ordering::Acquire)
+    #[inline(always)]
+    pub(super) fn snapshot(&self) -> Snapshot {
+        // `length` is stored after the table's address and its entries; that is what Acquire pairs with.
+        let length = self.length.load(Ordering::Acquire);
+        Snapshot { start: self.start.load(Ordering::Relaxed), length, owners: self.owners.load(Ordering::Relaxed) }
     }
 
     /// Before the first page: where pages begin, and where the table of their owners does.
@@ -72,6 +66,59 @@ impl SpanMap {
     pub(super) fn length(&self) -> Bytes {
         Bytes(self.length.load(Ordering::Relaxed))
     }
+}
+
+/// The map as it was at one time: all there is while the world is stopped, and three words that the marker keeps in registers.
+#[derive(Clone, Copy)]
+pub(crate) struct Snapshot {
+    start: usize,
+    length: usize,
+    owners: *const Owner,
+}
+
+impl Snapshot {
+    #[inline(always)]
+    pub(crate) fn find(&self, word: usize) -> Option<Object> {
+        self.owner(word)?.object_at(word)
+    }
+
+    #[inline(always)]
+    fn owner(&self, word: usize) -> Option<&'static Span> {
+        // SAFETY: owners are null or records of the span pool, which stay valid for ever.
+        unsafe { self.entry(word)?.load(Ordering::Acquire).as_ref() }
+    }
+
+    /// Where it says who owns the page that the word points into; `None` outside the heap's memory.
+    #[inline(always)]
+    pub(crate) fn entry(&self, word: usize) -> Option<&'static Owner> {
+        let offset = word.wrapping_sub(self.start);
+        if offset >= self.length {
+            return None;
+        }
+        // SAFETY: `Arenas::grow` pushed an entry for every page below `length`, and the table never moves.
+        Some(unsafe { &*self.owners.add(offset / PAGE.0) })
+    }
+
+    /// The page's owner. Meanwhile the processor fetches what a marker reads next of `word`, which points into the page.
+    #[inline(always)]
+    pub(crate) fn owner_ahead(word: usize, owner: &Owner) -> Option<&'static Span> {
+        let span = owner.load(Ordering::Acquire);
+        prefetch::<0>(word);
+        prefetch::<{ offset_of!(Span, bits) }>(span.addr());
+        prefetch::<{ offset_of!(Span, window) }>(span.addr());
+        // SAFETY: as in `owner`.
+        unsafe { span.as_ref() }
+    }
+}
+
+/// Has the processor fetch what is at `OFFSET` from an address, which may be any: a hint, that runs on at once.
+#[inline(always)]
+pub(crate) fn prefetch<const OFFSET: usize>(address: usize) {
+    // SAFETY: reads nothing into a register, faults at nothing.
+    #[cfg(not(miri))]
+    unsafe {
+        core::arch::asm!("prefetcht0 [{} + {}]", in(reg) address, const OFFSET, options(nostack, nomem, preserves_flags))
+    };
 }
 
 #[cfg(test)]

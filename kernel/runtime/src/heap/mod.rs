@@ -65,6 +65,7 @@ mod tests;
 
 pub(crate) use cache::{Cache, zero};
 pub(crate) use clobber::clobber;
+pub(crate) use find_object::{Snapshot, prefetch};
 pub(crate) use fixed_pool::FixedPool;
 pub(crate) use span::{Object, Span};
 pub(crate) use span_class::{Kind, SpanClass};
@@ -139,9 +140,9 @@ impl Heap {
         self.map.find(word)
     }
 
-    /// Whether the word is an address in the heap's memory, of an object or not.
-    pub(crate) fn is_in_memory(&self, word: usize) -> bool {
-        self.map.is_in_memory(word)
+    /// What [`find`](Heap::find) needs, for as long as the heap does not grow.
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        self.map.snapshot()
     }
 
     /// What has been allocated and not yet found dead, Go's `heapLive`. The free slots of a cached span count as

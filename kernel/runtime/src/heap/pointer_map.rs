@@ -63,12 +63,11 @@ impl Span {
     pub(crate) fn pointer_mask(&self, slot: u32) -> u64 {
         let map = self.pointer_map();
         let place = Place::new(slot, self.slot_bytes().0);
-        let mut mask = map[place.index].load(Relaxed) >> place.shift;
-        if place.continues {
-            let (index, shift) = place.next();
-            mask |= map[index].load(Relaxed).wrapping_shl(shift);
-        }
-        mask & place.ones
+        let (next, _) = place.next();
+        // No branch: which slots go on in the next word no processor foresees.
+        let low = map[place.index].load(Relaxed) >> place.shift;
+        let high = map[next].load(Relaxed) << 1 << (63 - place.shift);
+        (low | high) & place.ones
     }
 
     #[inline(always)]

@@ -41,7 +41,8 @@ pub(super) struct Bits {
 
 #[repr(C)]
 pub(crate) struct Span {
-    // The allocation window, see `window.rs`.
+    pub(super) bits: [Bits; MOST_SLOTS / 64],
+    // What follows is one cache line, all that the marker reads of a span beside the bits. The allocation window, see `window.rs`.
     pub(super) window: AtomicU64,
     pub(super) window_start: AtomicU32,
     slots: AtomicU32,
@@ -55,7 +56,6 @@ pub(crate) struct Span {
     state: AtomicU8,
     /// Precise: every type allocated here is [`SURE`](crate::Trace::SURE).
     is_sure: AtomicBool,
-    pub(super) bits: [Bits; MOST_SLOTS / 64],
 }
 
 const _: () = assert!(size_of::<Span>() + 4 <= 5 * 64, "with its pool's link, a record fills five cache lines");
@@ -175,7 +175,7 @@ impl Span {
 
     /// The object whose slot has this address, which is inside the span.
     #[inline(always)]
-    pub(super) fn object_at(&'static self, address: usize) -> Option<Object> {
+    pub(crate) fn object_at(&'static self, address: usize) -> Option<Object> {
         let base = self.base().0;
         let slot = self.slot_at(address.wrapping_sub(base));
         if slot >= self.slots() {

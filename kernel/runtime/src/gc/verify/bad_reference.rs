@@ -5,18 +5,20 @@
 //! spans with no other objects. Words that merely may be references are never judged.
 
 use super::{Named, SWITCHES};
-use crate::heap::{Heap, Object, Span};
+use crate::heap::{Heap, Kind};
 use crate::throw;
 use core::sync::atomic::Ordering::Relaxed;
 
-/// The word at `place` in `holder` leads to no object. Outside the heap's memory it may: an object of no size has such an address.
+/// The word at `place`, be that in an object or elsewhere, points into the heap's memory and leads to no object. (An object of no size has an
+/// address outside.)
 #[cold]
 #[inline(never)]
-pub(in crate::gc) fn no_object(heap: &Heap, span: &'static Span, slot: u32, place: usize, word: usize) {
-    if !heap.is_in_memory(word) || !span.is_sure() || !SWITCHES.invalid_pointers.load(Relaxed) {
+pub(in crate::gc) fn no_object(heap: &Heap, place: usize, word: usize) {
+    let Some(holder) = heap.find(place) else { return };
+    let is_sure = holder.span.kind() == Kind::Precise && holder.span.is_sure();
+    if !is_sure || !SWITCHES.invalid_pointers.load(Relaxed) {
         return;
     }
-    let holder = Object { span, slot, base: span.slot_base(slot) };
     let (index, holder) = ((place - holder.base.0) / size_of::<usize>(), Named(holder));
     match heap.find(word) {
         Some(free) => {
