@@ -1,6 +1,7 @@
 //! What is dropped goes, what is held stays, and what cannot be had is an answer.
 
 use crate::canary::{Canary, Hidden, collect_cleanly, hatch_into};
+use crate::panics::AllFrames;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec;
@@ -62,6 +63,48 @@ fn held_ring_survives() -> bool {
 #[kernel_test(status = 0)]
 fn a_ring_of_a_million_nodes_is_held_whole_and_dropped_whole() {
     assert!(leaves_nothing(held_ring_survives));
+}
+
+/// Leads to the next one of a ring, and to one far away. Of so many, tens of thousands wait at a time to be looked at.
+#[derive(Trace)]
+struct Knot {
+    next: GcCell<Option<Gc<Knot>>>,
+    other: GcCell<Option<Gc<Knot>>>,
+}
+
+const KNOTS: usize = 100_000;
+
+fn knots() -> Gc<Knot> {
+    let mut knots: Vec<_> = (0..KNOTS).map(|_| Gc::new(Knot { next: GcCell::null(), other: GcCell::null() })).collect();
+    for (index, knot) in knots.iter().enumerate() {
+        knot.next.set(Some(knots[(index + 1) % KNOTS]));
+        knot.other.set(Some(knots[index * 7919 % KNOTS]));
+    }
+    let first = knots[0];
+    knots.fill(first);
+    first
+}
+
+/// How many objects a collection finds live that has no memory for its own work.
+fn found_without_memory() -> usize {
+    let knots = elsewhere(knots).expect("64 MiB are enough");
+    collect_cleanly();
+    let all = AllFrames::take();
+    collect();
+    drop(all);
+    black_box(knots);
+    memory_stats().heap_objects
+}
+
+#[kernel_test(status = 0, mem = "64M")]
+fn a_collection_needs_no_memory() {
+    assert!(found_without_memory() >= KNOTS);
+}
+
+#[kernel_test(off, status = 0, mem = "64M")]
+fn without_the_search_for_dropped_work_a_collection_without_memory_loses_objects() {
+    let _off = disable(Mechanism::DroppedWork);
+    assert!(found_without_memory() < KNOTS);
 }
 
 #[kernel_test(off)]

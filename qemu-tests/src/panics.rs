@@ -431,10 +431,10 @@ fn out_of_memory_runs_destructors() {
 }
 
 /// Takes every free frame of the machine until it is dropped.
-struct AllFrames(Range);
+pub(crate) struct AllFrames(Range);
 
 impl AllFrames {
-    fn take() -> AllFrames {
+    pub(crate) fn take() -> AllFrames {
         const MOST: Bytes = Bytes(64 << 20);
         let range = memory::reserve(MOST, 4 * KIB).expect("the address plan has room");
         let pages = (range.start.0..range.end.0).step_by(4 * KIB).map(|page| Range::new(Address(page), Bytes(4 * KIB)));

@@ -34,6 +34,8 @@ pub enum Mechanism {
     Sections,
     /// Acting on the timer's interrupt.
     TimerStop,
+    /// Looking for the objects that the marker had no room for.
+    DroppedWork,
     /// Sweeping after marking.
     Sweep,
     /// Taking a handler for a section when it allocates.

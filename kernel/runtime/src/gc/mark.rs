@@ -45,7 +45,7 @@ pub(super) fn mark_all(heap: &Heap, grey: &mut GreyWork, cpu: &Cpu) -> Scanned {
     let scanned = roots::mark_roots(&mut marker, cpu);
     marker.drain();
     // Each round marks at least one object that was white before it dropped any, so the rounds come to an end.
-    while marker.grey.take_dropped() {
+    while marker.grey.take_dropped() && !switch_off::is_off(Mechanism::DroppedWork) {
         for span in heap.spans().filter(|span| span.kind() != Kind::Noscan) {
             for object in span.marked() {
                 Grey::of(object).into_iter().for_each(|grey| marker.scan(grey));
