@@ -4,7 +4,7 @@
 //! To follow a reference at once is to wait for memory three times: for its span's record, for the marks, for the object. So it waits here,
 //! first in, first out, until some dozens of others have been met. By then all of it has come, and the waits of all were one.
 
-use crate::heap::Span;
+use crate::heap::{EMPTY, Span};
 
 /// More than a processor fetches at a time, few enough that what came first is still in its nearest cache.
 const LENGTH: usize = 64;
@@ -21,7 +21,7 @@ pub(super) struct Edge {
 pub(super) struct Ahead {
     words: [usize; LENGTH],
     places: [usize; LENGTH],
-    spans: [Option<&'static Span>; LENGTH],
+    spans: [&'static Span; LENGTH],
     /// The next one goes there; when the ring is full, the oldest is there.
     next: usize,
     count: usize,
@@ -29,7 +29,7 @@ pub(super) struct Ahead {
 
 impl Ahead {
     pub(super) const fn new() -> Ahead {
-        Ahead { words: [0; LENGTH], places: [0; LENGTH], spans: [None; LENGTH], next: 0, count: 0 }
+        Ahead { words: [0; LENGTH], places: [0; LENGTH], spans: [&EMPTY; LENGTH], next: 0, count: 0 }
     }
 
     /// Takes `edge` in; gives back the oldest if there is no room for both.
@@ -39,10 +39,10 @@ impl Ahead {
         let oldest = self.edge(at);
         self.words[at] = edge.word;
         self.places[at] = edge.place;
-        self.spans[at] = Some(edge.span);
+        self.spans[at] = edge.span;
         self.next = self.next.wrapping_add(1);
         if self.count == LENGTH {
-            return oldest;
+            return Some(oldest);
         }
         self.count = self.count.wrapping_add(1);
         None
@@ -53,13 +53,12 @@ impl Ahead {
     pub(super) fn take(&mut self) -> Option<Edge> {
         let oldest = self.next.wrapping_sub(self.count);
         self.count = self.count.checked_sub(1)?;
-        self.edge(oldest % LENGTH)
+        Some(self.edge(oldest % LENGTH))
     }
 
-    /// `None` where none has ever been.
     #[inline(always)]
-    fn edge(&self, at: usize) -> Option<Edge> {
-        Some(Edge { word: self.words[at], place: self.places[at], span: self.spans[at]? })
+    fn edge(&self, at: usize) -> Edge {
+        Edge { word: self.words[at], place: self.places[at], span: self.spans[at] }
     }
 }
 

@@ -18,7 +18,7 @@ use super::grey::{Grey, GreyWork};
 use super::{roots, verify};
 use crate::addr::{Address, Bytes, Range};
 use crate::cpu::Cpu;
-use crate::heap::{Heap, Kind, Object, Snapshot};
+use crate::heap::{Heap, Kind, Object, Slot, Snapshot};
 use crate::platform::{Platform, platform};
 use crate::switch_off::{self, Mechanism};
 
@@ -76,13 +76,17 @@ impl Grey {
 impl Marker<'_> {
     /// Every aligned word of `range`, which is mapped and not written meanwhile: each may be a reference to an object's inside.
     pub(super) fn scan_range(&mut self, range: Range) {
-        words(range).for_each(|place| self.meet(place));
+        let (mut place, end) = (range.start.align_up(WORD).0, range.end.align_down(WORD).0);
+        while place < end {
+            self.meet(place);
+            place = place.wrapping_add(WORD);
+        }
     }
 
     /// The same for words that the compiler chose, of a stack or of registers. It may keep only a pointer one past an object's end: a word
     /// that is not inside a slot keeps the slot before it too, be it the last of its span.
     pub(super) fn scan_stack(&mut self, range: Range) {
-        for place in words(range) {
+        for place in (range.start.align_up(WORD).0..range.end.align_down(WORD).0).step_by(WORD) {
             let word = read(place);
             let object = self.spans.find(word);
             if let Some(object) = object {
@@ -123,22 +127,17 @@ impl Marker<'_> {
     /// Makes a white object grey. `false`: there is none, the slot is free.
     #[inline(always)]
     fn mark(&mut self, word: usize, object: Object) -> bool {
-        if object.is_marked() {
-            return true;
-        }
-        if !object.is_allocated() {
-            return false;
-        }
         if word != object.base.0 && switch_off::is_off(Mechanism::InteriorPointers) {
             return true;
         }
-        if object.mark_stopped()
+        let slot = object.mark();
+        if slot == Slot::White
             && let Some(grey) = Grey::of(object)
             && !self.grey.push(grey, self.platform)
         {
             self.grey.drop_one();
         }
-        true
+        slot != Slot::Free
     }
 
     /// Makes a grey object black.
@@ -177,11 +176,6 @@ impl Marker<'_> {
             }
         }
     }
-}
-
-/// The places of all aligned words of a range.
-fn words(range: Range) -> impl Iterator<Item = usize> {
-    (range.start.align_up(WORD).0..range.end.align_down(WORD).0).step_by(WORD)
 }
 
 /// Of memory that the program may never have written: whatever is found there is a valid word.

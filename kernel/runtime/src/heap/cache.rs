@@ -12,7 +12,7 @@ use core::ptr::NonNull;
 
 /// Of every class before its first refill. It has no slots, so allocating from it fails like from any full span.
 #[unsafe(link_section = ".data.runtime")]
-static EMPTY: Span = Span::empty();
+pub(crate) static EMPTY: Span = Span::empty();
 
 /// One entry per value of a byte, so that no class needs a bounds check.
 pub(crate) struct Cache {

@@ -10,10 +10,34 @@ pub(crate) struct SweptSlots {
     pub(crate) freed: usize,
 }
 
+/// What a slot was before it was to be marked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Slot {
+    Free,
+    White,
+    Marked,
+}
+
 impl Span {
-    /// Marks a slot; true if it was not marked. For a world that has stopped and a single CPU that marks: plain load
-    /// and store.
+    /// Marks the object in a slot, if there is one. For a world that has stopped and a single CPU that marks: plain loads and stores.
+    ///
+    /// Of a span in a cache ([`preview`](crate::gc) marks with caches as they are) a slot freed just now may pass for an object.
     #[inline(always)]
+    pub(crate) fn mark(&self, slot: u32) -> Slot {
+        let (bits, bit) = self.bit(slot);
+        let marked = bits.marked.load(Relaxed);
+        if marked & bit != 0 {
+            return Slot::Marked;
+        }
+        if bits.allocated.load(Relaxed) & bit == 0 && !self.is_allocated(slot) {
+            return Slot::Free;
+        }
+        bits.marked.store(marked | bit, Relaxed);
+        Slot::White
+    }
+
+    /// Marks a slot, whatever is in it; true if it was not marked.
+    #[cfg(test)]
     pub(crate) fn mark_stopped(&self, slot: u32) -> bool {
         let (bits, bit) = self.bit(slot);
         let marked = bits.marked.load(Relaxed);
@@ -71,6 +95,24 @@ mod tests {
         assert!(span.marked().map(|object| object.slot).eq([0, 1, 63, 64, 511, 1023]));
         span.clear_marks();
         assert_eq!(span.marked().count(), 0);
+    }
+
+    #[test]
+    fn an_object_is_marked_once_and_a_free_slot_never() {
+        let span = open(48, Kind::Noscan);
+        span.begin_allocating();
+        (0..100).for_each(|slot| assert_eq!(span.take_slot(), Some(slot)));
+        // In the window as much as outside.
+        for at_rest in [false, true] {
+            assert_eq!([0, 77, 99, 100, 169].map(|slot| span.mark(slot)), {
+                [Slot::White, Slot::White, Slot::White, Slot::Free, Slot::Free]
+            });
+            assert_eq!([0, 99, 100].map(|slot| span.mark(slot)), [Slot::Marked, Slot::Marked, Slot::Free]);
+            span.clear_marks();
+            if !at_rest {
+                span.end_allocating();
+            }
+        }
     }
 
     #[test]

@@ -63,10 +63,11 @@ pub(crate) mod pretend;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use cache::{Cache, zero};
+pub(crate) use cache::{Cache, EMPTY, zero};
 pub(crate) use clobber::clobber;
 pub(crate) use find_object::{Snapshot, prefetch};
 pub(crate) use fixed_pool::FixedPool;
+pub(crate) use marks::Slot;
 pub(crate) use span::{Object, Span};
 pub(crate) use span_class::{Kind, SpanClass};
 

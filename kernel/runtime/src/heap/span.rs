@@ -13,6 +13,7 @@
 //! loads and stores on x86. Who may write them: the geometry, who holds the page heap's lock while the span is in no
 //! table; the allocation bits, the CPU that has the span in its cache, or the sweep; the marks, the collector.
 
+use super::marks::Slot;
 use super::size_class::MOST_SLOTS;
 use super::span_class::{Kind, SpanClass};
 use crate::addr::{Address, Bytes, Pages};
@@ -231,6 +232,11 @@ impl Object {
     }
 
     #[inline(always)]
+    pub(crate) fn mark(self) -> Slot {
+        self.span.mark(self.slot)
+    }
+
+    #[cfg(test)]
     pub(crate) fn mark_stopped(self) -> bool {
         self.span.mark_stopped(self.slot)
     }
