@@ -42,7 +42,7 @@ unsafe impl Platform for Process {
 
     /// No lock is taken for any commit.
     fn grow_in_fault(&self, range: Range) -> Result<(), OutOfFrames> {
-        memory::commit(range)
+        memory::grow_in_fault(range)
     }
 
     fn free_memory(&self) -> Bytes {

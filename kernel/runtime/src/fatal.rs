@@ -124,6 +124,8 @@ pub(crate) fn write_thread_or_all(rip: usize, rbp: usize) {
 #[doc(hidden)]
 #[cold]
 pub fn throw(message: fmt::Arguments<'_>, at: &core::panic::Location<'_>) -> ! {
+    // A message that panics is everybody's end too.
+    let _held = SafepointsHeld::enter();
     platform().set_interrupts(false);
     report!("fatal error: {message}\n\t{}:{}", at.file(), at.line());
     write_all_threads(Some(crate::cpu::here()));

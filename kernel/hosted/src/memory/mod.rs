@@ -22,7 +22,7 @@ pub(crate) use image::{image, static_roots, text, unwind_tables};
 
 use core::ffi::CStr;
 use core::ptr;
-use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use core::sync::atomic::{AtomicBool, AtomicIsize, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use libc::{
     MAP_ANONYMOUS, MAP_FAILED, MAP_FIXED_NOREPLACE, MAP_NORESERVE, MAP_PRIVATE, PROT_NONE, PROT_READ, PROT_WRITE,
@@ -60,8 +60,11 @@ static STACKS: Zone = zone("thread stacks", 0x0400_0000_0000, 66 * TIB, libc::MA
 /// All that may be committed.
 const ALL: Range = Range::new(Address(0x0100_0000_0000), Bytes(69 * TIB));
 
+/// Memory that may still be committed, in bytes. Below zero growth faults have taken of the reserve.
 #[unsafe(link_section = ".bss.runtime")]
-static FREE: AtomicUsize = AtomicUsize::new(0);
+static FREE: AtomicIsize = AtomicIsize::new(0);
+/// As much as a CPU of the machine keeps for growth faults: a thread that has met the end of memory has a stack to unwind on.
+const RESERVE: usize = 96 * PAGE;
 /// A bit for each page of [`ALL`]. Linux puts memory behind those words alone that are touched.
 #[unsafe(link_section = ".bss.runtime")]
 static COMMITTED: Once<&'static [AtomicU64]> = Once::new();
@@ -86,7 +89,7 @@ pub(crate) fn set_up(budget: Bytes) -> Result<(), &'static str> {
     }
     // SAFETY: mapped, zero, nobody else's, for ever.
     COMMITTED.call_once(|| unsafe { core::slice::from_raw_parts(ptr::with_exposed_provenance(bits.start.0), words) });
-    FREE.store(budget.0, Relaxed);
+    FREE.store(budget.0 as isize, Relaxed);
     Ok(())
 }
 
@@ -125,9 +128,19 @@ pub(crate) fn reserve(bytes: Bytes, align: usize) -> Option<Range> {
 
 /// Makes a reserved range memory. Handlers call it too.
 pub(crate) fn commit(range: Range) -> Result<(), OutOfFrames> {
-    let bytes = range.bytes().0 - committed_bytes(range);
-    FREE.try_update(Relaxed, Relaxed, |free| free.checked_sub(bytes))
-        .map_err(|free| OutOfFrames { left: Bytes(free) })?;
+    commit_with(0, range)
+}
+
+/// [`commit`] for a growth fault, which may take of the reserve.
+pub(crate) fn grow_in_fault(range: Range) -> Result<(), OutOfFrames> {
+    commit_with(RESERVE, range)
+}
+
+fn commit_with(reserve: usize, range: Range) -> Result<(), OutOfFrames> {
+    let bytes = (range.bytes().0 - committed_bytes(range)) as isize;
+    let least = -(reserve as isize);
+    FREE.try_update(Relaxed, Relaxed, |free| Some(free - bytes).filter(|left| *left >= least || bytes == 0))
+        .map_err(|_| OutOfFrames { left: free_memory() })?;
     if !protect(range, PROT_READ | PROT_WRITE) {
         FREE.fetch_add(bytes, Relaxed);
         explain();
@@ -148,12 +161,12 @@ pub(crate) unsafe fn decommit(range: Range) {
     // Where Linux refuses another mapping the pages are gone, but their addresses stay as they are, and count.
     if protect(range, PROT_NONE) {
         for_each_word(range, |word, mask| _ = word.fetch_and(!mask, Relaxed));
-        FREE.fetch_add(bytes, Relaxed);
+        FREE.fetch_add(bytes as isize, Relaxed);
     }
 }
 
 pub(crate) fn free_memory() -> Bytes {
-    Bytes(FREE.load(Relaxed))
+    Bytes(FREE.load(Relaxed).max(0) as usize)
 }
 
 /// A whole file, for ever, if it can be read and is not empty.
