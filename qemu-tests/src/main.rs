@@ -1,97 +1,78 @@
-//! A kernel of tests: what only a machine can show.
+//! A kernel of tests, for what the runtime does under a machine's interrupts and faults, or a process's signals.
 //!
-//! A test is a function with `#[kernel_test]`; it passes by returning. A boot runs those that the host names, one after
+//! A test is a function with `#[kernel_test]`; it passes by returning. A boot runs those that its command line names, one after
 //! another, and says on the report stream `@start NAME`, then `@ok NAME` or `@fail NAME: reason`, at the end `@done`. A panic
 //! or an unexpected fault ends the boot; the host starts another for the tests that are left.
+//!
+//! The same source is a kernel for the machine and a process. What only the machine has is in [`machine`].
 
-#![cfg_attr(target_os = "none", no_std, no_main)]
-#![cfg_attr(target_os = "none", feature(offset_of_enum))]
+#![cfg_attr(any(target_os = "none", hosted), no_std, no_main)]
+#![cfg_attr(any(target_os = "none", hosted), feature(offset_of_enum))]
 
-#[cfg(target_os = "none")]
+#[cfg(any(target_os = "none", hosted))]
 extern crate alloc;
 
-#[cfg(target_os = "none")]
+#[cfg(any(target_os = "none", hosted))]
 mod canary;
-#[cfg(target_os = "none")]
+#[cfg(any(target_os = "none", hosted))]
 mod collector;
-#[cfg(target_os = "none")]
+#[cfg(any(target_os = "none", hosted))]
 mod dumps;
-#[cfg(target_os = "none")]
-mod faults;
-#[cfg(target_os = "none")]
+#[cfg(any(target_os = "none", hosted))]
+mod exceptions;
+#[cfg(any(target_os = "none", hosted))]
 mod interruptions;
 #[cfg(target_os = "none")]
-mod machine_exceptions;
-#[cfg(target_os = "none")]
-mod machine_permissions;
-#[cfg(target_os = "none")]
+mod machine;
+#[cfg(any(target_os = "none", hosted))]
 mod panics;
-#[cfg(target_os = "none")]
+#[cfg(any(target_os = "none", hosted))]
 mod preemption;
-#[cfg(target_os = "none")]
+#[cfg(any(target_os = "none", hosted))]
 mod roots;
-#[cfg(target_os = "none")]
+#[cfg(any(target_os = "none", hosted))]
 mod roots_held;
-#[cfg(target_os = "none")]
+#[cfg(any(target_os = "none", hosted))]
 mod stacks;
-#[cfg(target_os = "none")]
+#[cfg(any(target_os = "none", hosted))]
 mod stepped_collections;
-#[cfg(target_os = "none")]
+#[cfg(any(target_os = "none", hosted))]
 mod stepped_slices;
-#[cfg(target_os = "none")]
+#[cfg(any(target_os = "none", hosted))]
 mod stepping;
-#[cfg(target_os = "none")]
-mod tables;
-#[cfg(target_os = "none")]
+#[cfg(any(target_os = "none", hosted))]
 mod threads;
-#[cfg(target_os = "none")]
+#[cfg(any(target_os = "none", hosted))]
 mod verify;
-#[cfg(target_os = "none")]
-mod watchdog;
 
 #[cfg(target_os = "none")]
 mod kernel {
+    use alloc::string::{String, ToString};
     use bootloader_api::{BootInfo, entry_point};
-    use machine::testing::{self, KernelTest};
-    use machine::{fw_cfg, report};
+    use machine::memory;
+    use runtime::{inspect, testing};
 
     entry_point!(boot, config = &machine::BOOT_CONFIG);
 
-    const LIST_FILE: &str = "opt/org.tricolor/tests";
-    const LONGEST_LIST: usize = 1 << 20;
-
     fn boot(info: &'static mut BootInfo) -> ! {
-        machine::start(info, run)
+        machine::start(info, |names| testing::run(names, check_frames))
     }
 
-    /// Runs the tests of the list; without a list, all of them.
-    fn run(_line: &'static str) -> u8 {
-        let list = fw_cfg::read(LIST_FILE, LONGEST_LIST).and_then(|list| str::from_utf8(list).ok()).unwrap_or("");
-        if list.trim().is_empty() {
-            all().iter().for_each(testing::run);
-        }
-        for name in list.split_whitespace() {
-            match all().iter().find(|test| test.name == name) {
-                Some(test) => testing::run(test),
-                None => report!("@fail {name}: there is no such test in this kernel"),
-            }
-        }
-        report!("@done");
-        0
-    }
-
-    /// Every `#[kernel_test]` in this binary, in link order.
-    fn all() -> &'static [KernelTest] {
-        unsafe extern "C" {
-            static __start_tests: [u8; 0];
-            static __stop_tests: [u8; 0];
-        }
-        let (start, stop) = (&raw const __start_tests, &raw const __stop_tests);
-        let count = (stop.addr() - start.addr()) / size_of::<KernelTest>();
-        // SAFETY: the linker puts these two around the section, and all that is in it are the attribute's entries.
-        unsafe { core::slice::from_raw_parts(start.cast(), count) }
+    fn check_frames() -> Result<(), String> {
+        // SAFETY: the walk only reads.
+        let walk = unsafe { inspect::standing_still(memory::check_frames) };
+        walk.map(drop).map_err(|broken| broken.to_string())
     }
 }
 
-#[cfg(not(target_os = "none"))]
+#[cfg(hosted)]
+mod kernel {
+    hosted::entry_point!(run);
+
+    fn run(names: &'static str) -> u8 {
+        runtime::testing::run(names, || Ok(()))
+    }
+}
+
+#[cfg(not(any(target_os = "none", hosted)))]
 fn main() {}

@@ -9,11 +9,12 @@ use core::arch::asm;
 use core::fmt;
 use core::hint::black_box;
 use core::sync::atomic::{AtomicUsize, Ordering};
-use machine::memory::{self, frames_in_use};
 use runtime::addr::{Address, Bytes, Range};
+use runtime::inspect::free_memory;
 use runtime::kernel_test;
 use runtime::prelude::*;
 use runtime::switch_off::{Mechanism, disable};
+use runtime::testing::platform;
 
 const KIB: usize = 1 << 10;
 const MS: u64 = 1_000_000;
@@ -164,12 +165,12 @@ fn a_thousand_panics_leave_nothing_behind() {
             assert_eq!(message(catch_unwind(|| -> () { panic!("{number}") })), format!("{number}"));
         }
         collect_cleanly();
-        (memory_stats().heap_alloc, frames_in_use().0)
+        (memory_stats().heap_alloc, free_memory().0)
     };
-    let (heap, frames) = panic_often(50);
-    let (heap_after, frames_after) = panic_often(500);
+    let (heap, free) = panic_often(50);
+    let (heap_after, free_after) = panic_often(500);
     assert!(heap_after < heap + 64 * KIB, "{heap} bytes became {heap_after}");
-    assert!(frames_after <= frames + 64 * KIB, "{frames} bytes of frames became {frames_after}");
+    assert!(free_after + 64 * KIB >= free, "{free} bytes of free memory became {free_after}");
 }
 
 /// Descends until so few bytes are left above `limit` and panics there; its own frames are small.
@@ -379,28 +380,6 @@ fn a_panic_on_the_system_stack_stops_everything() {
     let _ = catch_unwind(|| panic_in_section(true));
 }
 
-/// Nobody's own: the thread that was interrupted has a catch, and is not asked.
-#[kernel_test(
-    status = 2,
-    says = "panic: in the tick|fatal error: a panic where nothing can be unwound|panic_in_the_tick(...)|trap(...)|panics::wait(...)|!caught"
-)]
-fn a_panic_in_the_timers_handler_stops_everything() {
-    let _ = catch_unwind(wait);
-    runtime::report!("caught");
-}
-
-#[inline(never)]
-fn wait() {
-    machine::provoke::at_next_tick(panic_in_the_tick);
-    let start = now();
-    while now() < start + 60_000 * MS {}
-}
-
-#[inline(never)]
-fn panic_in_the_tick() {
-    panic!("in the tick");
-}
-
 #[kernel_test(status = 2, says = "no words for it")]
 fn a_panic_in_a_section_whose_message_panics_comes_to_an_end() {
     // SAFETY: it ends the machine.
@@ -436,17 +415,16 @@ pub(crate) struct AllFrames(Range);
 impl AllFrames {
     pub(crate) fn take() -> AllFrames {
         const MOST: Bytes = Bytes(64 << 20);
-        let range = memory::reserve(MOST, 4 * KIB).expect("the address plan has room");
+        let range = platform().reserve(MOST, 4 * KIB).expect("the address plan has room");
         let pages = (range.start.0..range.end.0).step_by(4 * KIB).map(|page| Range::new(Address(page), Bytes(4 * KIB)));
-        let taken = pages.take_while(|page| memory::commit(*page).is_ok()).count();
+        let taken = pages.take_while(|page| platform().commit(*page).is_ok()).count();
         AllFrames(Range::new(range.start, Bytes(taken * 4 * KIB)))
     }
 }
 
 impl Drop for AllFrames {
     fn drop(&mut self) {
-        // SAFETY: reserved and committed by `AllFrames` alone, and nobody has an address there.
-        unsafe { memory::decommit(self.0) };
+        platform().decommit(self.0);
     }
 }
 
@@ -464,7 +442,7 @@ fn out_of_memory_needs_no_memory() {
     });
     yield_now();
     let all = AllFrames::take();
-    assert_eq!(memory::free_memory(), Bytes(0));
+    assert_eq!(free_memory(), Bytes(0));
     add_one(&GO_ON);
     let ended = thread.join();
     drop(all);

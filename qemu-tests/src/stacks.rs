@@ -2,10 +2,10 @@
 
 use core::hint::black_box;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use machine::expect::expect_fault;
 use runtime::kernel_test;
 use runtime::prelude::*;
 use runtime::switch_off::{Mechanism, disable};
+use runtime::testing::expect_fault;
 
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;

@@ -11,15 +11,15 @@
 use crate::canary::overwrite_dead_frames;
 use core::hint::black_box;
 use core::sync::atomic::{AtomicUsize, Ordering};
-use machine::step;
 use runtime::addr::Range;
 use runtime::platform::Registers;
 use runtime::prelude::*;
+use runtime::testing::{self, Hook};
 use runtime::upcall::{self, StoppedWorld};
 
 const COLLECT_EVERY: usize = 97;
-/// The loops' lengths depend on the seed, so that unrolled ones have something left over.
-const SEEDS: core::ops::RangeInclusive<u64> = 1..=3;
+/// The loops' lengths depend on the seed, so that unrolled ones have something left over. A process's step is dear: a signal.
+const SEEDS: core::ops::RangeInclusive<u64> = 1..=if cfg!(hosted) { 2 } else { 3 };
 
 static STOPS: AtomicUsize = AtomicUsize::new(0);
 
@@ -57,7 +57,7 @@ pub(crate) fn step_through(the_loop: fn(u64) -> u64, seed: u64) -> Stepped {
         let expected = the_loop(black_box(seed));
         // What the first run has left there might hold what the second should hold itself.
         overwrite_dead_frames();
-        (expected, step::each_instruction(&(look as step::Hook), || the_loop(black_box(seed))))
+        (expected, testing::each_instruction(&(look as Hook), || the_loop(black_box(seed))))
     });
     let before = STOPS.load(Ordering::Relaxed);
     match both.join() {
@@ -77,7 +77,7 @@ pub(crate) fn assert_held(loops: &[Loop]) {
     }
 }
 
-fn look(registers: &Registers) {
+fn look(registers: &Registers, extended: Range) {
     let look = |world: StoppedWorld<'_>| {
         world.clobber_unreachable();
         if STOPS.fetch_add(1, Ordering::Relaxed) % COLLECT_EVERY == COLLECT_EVERY - 1 {
@@ -85,5 +85,5 @@ fn look(registers: &Registers) {
         }
     };
     // SAFETY: a hook runs in the trap's handler.
-    unsafe { upcall::at_stop(registers, Range::EMPTY, look) };
+    unsafe { upcall::at_stop(registers, extended, look) };
 }

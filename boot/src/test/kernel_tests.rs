@@ -1,4 +1,5 @@
-//! The tests in the crate qemu-tests: which run together in one boot, and what their boots say.
+//! The tests in the crate qemu-tests: which run together in one boot, and what their boots say. The same source is a kernel for the machine and
+//! a process, whose start is a boot here too.
 //!
 //! The binary's section `test_names` has a line for each: its path, then `key=value` words. `status=2` makes that exit the
 //! pass (a boot of its own), `says=WORDS|WORDS` (underscores for blanks) must be on its console then (`!WORDS` must not),
@@ -15,9 +16,10 @@ use std::time::Duration;
 
 use super::{Boot, Report, Verdict, dump, machine, prefix};
 use crate::console::Stream;
+use crate::hosted;
 use crate::image::Image;
-use crate::machine::{Firmware, Machine};
-use crate::qemu::{Ending, Patience};
+use crate::machine::Firmware;
+use crate::qemu::{Ending, Guest, Patience};
 
 const MEMORY: &str = "256M";
 /// The build in which loops may lose what they read.
@@ -25,11 +27,48 @@ pub(crate) const LSR: &str = "lsr";
 /// Silence is the only clock: a loaded host may slow a boot down tenfold, but not to this.
 const PATIENCE: Patience = Patience { in_all: None, silence: Some(Duration::from_secs(60)) };
 
-/// How tests run again under BIOS: what stands before their names, the settings, and how the names begin that take part.
-const STRESS: [(&str, &str, &[&str]); 2] = [
-    ("stress", "GODEBUG=gcstress=500,gccheckmark=1,clobberfree=1", &[""]),
-    ("stress::always", "GODEBUG=gcstress=1,gccheckmark=1,clobberfree=1", &["roots::", "stacks::", "verify::"]),
+/// How tests run again: what stands before their names, on what they run, the settings, and how the names begin that take part.
+/// As a process at every allocation; but not what makes threads or objects by the hundred thousand.
+const STRESS: [(&str, On, &str, &[&str]); 4] = [
+    ("stress", On::Bios, NOW_AND_THEN, &[""]),
+    ("stress::always", On::Bios, ALWAYS, &["roots::", "stacks::", "verify::"]),
+    ("hosted::stress", On::Process, NOW_AND_THEN, &["collector::", "threads::"]),
+    ("hosted::stress::always", On::Process, ALWAYS, &SMALL),
 ];
+const NOW_AND_THEN: &str = "GODEBUG=gcstress=500,gccheckmark=1,clobberfree=1";
+const ALWAYS: &str = "GODEBUG=gcstress=1,gccheckmark=1,clobberfree=1";
+const SMALL: [&str; 8] =
+    ["exceptions::", "interruptions::", "panics::", "preemption::", "process::", "roots", "stacks::", "verify::"];
+
+/// What a boot is a boot of.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum On {
+    Bios,
+    Uefi,
+    /// A process of Linux, whose image is another.
+    Process,
+}
+
+impl On {
+    fn prefix(self) -> &'static str {
+        match self {
+            On::Bios => prefix(Firmware::Bios),
+            On::Uefi => prefix(Firmware::Uefi),
+            On::Process => "hosted",
+        }
+    }
+
+    /// Starts the kernel of tests.
+    fn start(self, image: &Image, mem: &str, settings: &str, tests: &[String]) -> Result<Guest, String> {
+        let command_line = format!("{settings} {}", tests.join(" "));
+        let firmware = match self {
+            On::Bios => Firmware::Bios,
+            On::Uefi => Firmware::Uefi,
+            On::Process => return hosted::start(image, mem, &command_line),
+        };
+        image.boot(&machine(firmware, mem), &[("cmdline", &command_line)])
+    }
+}
 
 #[derive(Clone, PartialEq, Debug)]
 struct Test {
@@ -59,50 +98,56 @@ fn tests(image: &Image) -> Result<Vec<Test>, String> {
     image.lines("test_names")?.iter().map(|line| Test::parse(line)).collect()
 }
 
-/// The boots of a build's image for its tests whose names are wanted: under BIOS all, under UEFI those that need nothing special.
-pub(crate) fn plan(image: &Arc<Image>, build: &str, wanted: &dyn Fn(&str) -> bool) -> Result<Vec<Boot>, String> {
-    let mut together = BTreeMap::<(&str, Firmware, String, String), Vec<Test>>::new();
+/// The boots of a build's image for its tests whose names are wanted: under UEFI only those that need nothing special, elsewhere all.
+pub(crate) fn plan(
+    image: &Arc<Image>,
+    platforms: &[On],
+    build: &str,
+    wanted: &dyn Fn(&str) -> bool,
+) -> Result<Vec<Boot>, String> {
+    let mut together = BTreeMap::<(&str, On, String, String), Vec<Test>>::new();
     let mut boots = Vec::new();
-    for firmware in [Firmware::Bios, Firmware::Uefi] {
+    for &on in platforms {
         for test in tests(image)?.into_iter().filter(|test| test.build == build) {
-            let under = if test.uefi { Firmware::Uefi } else { firmware };
-            if !wanted(&shown(prefix(under), &test.name)) || firmware == Firmware::Uefi && !test.is_plain() {
+            let under = if test.uefi { On::Uefi } else { on };
+            if !wanted(&shown(under.prefix(), &test.name)) || on == On::Uefi && !test.is_plain() {
                 continue;
             }
-            let group = (prefix(firmware), firmware, test.mem.clone(), test.settings.clone());
+            let group = (on.prefix(), on, test.mem.clone(), test.settings.clone());
             match test.status {
-                Some(status) => boots.push(alone(image, test, status)),
-                None if test.resets => boots.push(alone(image, test, 0)),
+                Some(status) => boots.push(alone(image, under, test, status)),
+                None if test.resets => boots.push(alone(image, under, test, 0)),
                 None => together.entry(group).or_default().push(test),
             }
         }
     }
-    for (prefix, settings, groups) in STRESS {
+    for (prefix, on, settings, groups) in STRESS.into_iter().filter(|(_, on, ..)| platforms.contains(on)) {
         for test in tests(image)?.into_iter().filter(|test| test.build == build) {
             let takes_part = groups.iter().any(|group| test.name.starts_with(group));
             if test.is_plain() && !test.calm && takes_part && wanted(&shown(prefix, &test.name)) {
-                let group = (prefix, Firmware::Bios, test.mem.clone(), settings.to_owned());
+                let group = (prefix, on, test.mem.clone(), settings.to_owned());
                 together.entry(group).or_default().push(test);
             }
         }
     }
-    let groups = together.into_iter().map(|((prefix, firmware, mem, settings), tests)| {
+    let groups = together.into_iter().map(|((prefix, on, mem, settings), tests)| {
         let names = tests.into_iter().map(|test| test.name).collect();
-        in_one_boot(image, prefix, machine(firmware, &mem), settings, names)
+        in_one_boot(image, on, prefix, mem, settings, names)
     });
     Ok(groups.chain(boots).collect())
 }
 
 /// The boot of all tests that need nothing special.
-pub(crate) fn suite(image: &Arc<Image>, firmware: Firmware) -> Result<Boot, String> {
+pub(crate) fn suite(image: &Arc<Image>, on: On) -> Result<Boot, String> {
     let names = tests(image)?.into_iter().filter(Test::is_plain).map(|test| test.name).collect();
-    Ok(in_one_boot(image, prefix(firmware), machine(firmware, MEMORY), String::new(), names))
+    Ok(in_one_boot(image, on, on.prefix(), MEMORY.into(), String::new(), names))
 }
 
 fn in_one_boot(
     image: &Arc<Image>,
+    on: On,
     prefix: &'static str,
-    machine: Machine,
+    mem: String,
     settings: String,
     names: Vec<String>,
 ) -> Boot {
@@ -110,7 +155,8 @@ fn in_one_boot(
     Boot {
         tests: names.iter().map(|name| shown(prefix, name)).collect(),
         run: Box::new(move |report| {
-            run(&image, &machine, &settings, names.clone(), &mut |name, verdict| report(&shown(prefix, name), verdict));
+            let start = |left: &[String]| on.start(&image, &mem, &settings, left);
+            run(start, names.clone(), &mut |name, verdict| report(&shown(prefix, name), verdict));
         }),
     }
 }
@@ -120,12 +166,10 @@ fn shown(prefix: &str, name: &str) -> String {
 }
 
 /// The boot of a test whose pass is the kernel's end.
-fn alone(image: &Arc<Image>, test: Test, status: u8) -> Boot {
-    let firmware = if test.uefi { Firmware::Uefi } else { Firmware::Bios };
-    let (image, name) = (image.clone(), shown(prefix(firmware), &test.name));
+fn alone(image: &Arc<Image>, on: On, test: Test, status: u8) -> Boot {
+    let (image, name) = (image.clone(), shown(on.prefix(), &test.name));
     let judge = move || -> Verdict {
-        let files = [("cmdline", test.settings.as_str()), ("tests", &test.name)];
-        let mut guest = image.boot(&machine(firmware, &test.mem), &files)?;
+        let mut guest = on.start(&image, &test.mem, &test.settings, std::slice::from_ref(&test.name))?;
         let mut monitor = guest.monitor.take_if(|_| test.nmis);
         let mut nmis = None;
         let ending = guest.watch(PATIENCE, |_, bytes| {
@@ -165,11 +209,11 @@ fn has_said(text: &str, says: &str) -> bool {
 }
 
 /// Boots until each test has its verdict: one that kills its machine fails, and the rest go into a new one.
-fn run(image: &Image, machine: &Machine, settings: &str, tests: Vec<String>, report: Report) {
+fn run(start: impl Fn(&[String]) -> Result<Guest, String>, tests: Vec<String>, report: Report) {
     let mut session = Session { left: tests, running: None, said: Vec::new() };
     while !session.left.is_empty() {
         let before = session.left.len();
-        let mut guest = match image.boot(machine, &[("cmdline", settings), ("tests", &session.left.join("\n"))]) {
+        let mut guest = match start(&session.left) {
             Ok(guest) => guest,
             Err(error) => return session.left.iter().for_each(|test| report(test, Err(error.clone()))),
         };

@@ -33,6 +33,7 @@ use libtest_mimic::{Arguments, Trial};
 use crate::compile;
 use crate::image::Image;
 use crate::machine::{Accel, Firmware, Machine};
+use kernel_tests::On;
 
 const HOST_CRATES: [&str; 4] = ["runtime", "runtime-derive", "machine", "programs"];
 const BOOTS_AT_ONCE: usize = 4;
@@ -55,12 +56,14 @@ pub(crate) fn run(filter: &str) -> Result<u8, String> {
     let kernel = Arc::new(Image::of(compile::bare_metal("kernel")?));
     let process = Arc::new(Image::of(compile::hosted("hosted")?));
     let tests = Arc::new(Image::of(compile::bare_metal("qemu-tests")?));
+    let hosted_tests = Arc::new(Image::of(compile::hosted("qemu-tests")?));
     let wanted = |name: &str| name.contains(filter);
-    let mut boots = kernel_tests::plan(&tests, "", &wanted)?;
+    let mut boots = kernel_tests::plan(&hosted_tests, &[On::Process], "", &wanted)?;
+    boots.extend(kernel_tests::plan(&tests, &[On::Bios, On::Uefi], "", &wanted)?);
     if kernel_tests::has(&tests, kernel_tests::LSR, &wanted)? {
         let with_lsr = Arc::new(Image::of(compile::bare_metal_with_lsr("qemu-tests")?));
         with_lsr.disk(Firmware::Bios)?;
-        boots.extend(kernel_tests::plan(&with_lsr, kernel_tests::LSR, &wanted)?);
+        boots.extend(kernel_tests::plan(&with_lsr, &[On::Bios, On::Uefi], kernel_tests::LSR, &wanted)?);
     }
     boots.extend(program_tests::plan(&kernel, &process, &wanted));
     boots.extend(process_tests::plan(&process, &wanted));

@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread;
 use std::time::Instant;
 
-use super::{Boot, boots_at_once, kernel_tests};
+use super::kernel_tests::{self, On};
+use super::{Boot, boots_at_once};
 use crate::image::Image;
 use crate::machine::Firmware;
 use crate::{compile, qemu};
@@ -17,9 +18,10 @@ use crate::{compile, qemu};
 pub(crate) fn run(boots: usize, filter: Option<&str>) -> Result<u8, String> {
     let started = Instant::now();
     let image = Arc::new(Image::of(compile::bare_metal("qemu-tests")?));
-    let suites = [kernel_tests::suite(&image, Firmware::Bios)?, kernel_tests::suite(&image, Firmware::Uefi)?];
+    let suites = [kernel_tests::suite(&image, On::Bios)?, kernel_tests::suite(&image, On::Uefi)?];
     let is_plain = |name: &str| suites.iter().any(|suite| suite.tests.iter().any(|test| test == name));
-    let others = kernel_tests::plan(&image, "", &|name| filter.map_or(!is_plain(name), |words| name.contains(words)))?;
+    let is_wanted = |name: &str| filter.map_or(!is_plain(name), |words| name.contains(words));
+    let others = kernel_tests::plan(&image, &[On::Bios, On::Uefi], "", &is_wanted)?;
     if others.is_empty() {
         return Err(format!("no test matches \"{}\"", filter.unwrap_or_default()));
     }

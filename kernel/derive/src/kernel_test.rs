@@ -52,12 +52,9 @@ pub(crate) fn expand(keys: Keys, item: TokenStream) -> Result<TokenStream> {
     Ok(quote! {
         #function
 
-        #[cfg(not(target_os = "none"))]
-        const _: fn() = #name;
-
-        #[cfg(target_os = "none")]
         #[allow(unsafe_code)]
         const _: () = {
+            const RUN: fn() = #name;
             const PATH: &str = concat!(module_path!(), "::", stringify!(#name));
             // Past the crate's name.
             const START: usize = {
@@ -68,16 +65,21 @@ pub(crate) fn expand(keys: Keys, item: TokenStream) -> Result<TokenStream> {
                 at + 2
             };
             const LINE: &[u8] = concat!(module_path!(), "::", stringify!(#name), #end_of_line).as_bytes().split_at(START).1;
+            const TEST: ::runtime::testing::KernelTest =
+                ::runtime::testing::KernelTest { name: PATH.split_at(START).1, run: RUN };
+            #[cfg(any(target_os = "none", target_os = "linux"))]
             #[used]
             #[unsafe(link_section = "tests")]
-            static ENTRY: ::machine::testing::KernelTest =
-                ::machine::testing::KernelTest { name: PATH.split_at(START).1, run: #name };
+            static ENTRY: ::runtime::testing::KernelTest = TEST;
+            #[cfg(any(target_os = "none", target_os = "linux"))]
             #[used]
             #[unsafe(link_section = "test_names")]
             static TEXT: [u8; LINE.len()] = match LINE.first_chunk() {
                 Some(text) => *text,
                 None => [0; LINE.len()],
             };
+            #[cfg(not(any(target_os = "none", target_os = "linux")))]
+            let _ = (TEST, LINE);
         };
     })
 }

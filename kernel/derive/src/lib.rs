@@ -46,7 +46,7 @@ pub fn program(attribute: TokenStream, item: TokenStream) -> TokenStream {
     expanded(syn::parse(attribute).and_then(|words| program::expand(words, item.into())))
 }
 
-/// Registers a function without arguments as a test that runs in the kernel: it passes if it returns.
+/// Registers a function without arguments as a test that runs in the kernel, on the machine and as a process: it passes if it returns.
 ///
 /// `#[kernel_test]` tests run one after another in one boot. These ask for a boot of their own:
 /// - `status = 2`: the kernel must end with this status, `says = "text"`: and print this;

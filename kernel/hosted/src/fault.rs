@@ -9,7 +9,7 @@ use libc::siginfo_t;
 use runtime::addr::Address;
 use runtime::exception::{self, EXECUTE, PRESENT, WRITE};
 use runtime::platform::{Fault, Platform, Registers, Verdict};
-use runtime::{fatal, upcall};
+use runtime::{fatal, testing, upcall};
 
 use crate::console::report;
 use crate::platform::{self, PROCESS};
@@ -42,6 +42,9 @@ pub(crate) fn answer(info: &siginfo_t, registers: &mut Registers) {
             return;
         }
     }
+    if is_fault && testing::leave(registers, address) {
+        return;
+    }
     let name = exception::name(registers.vector);
     if dying() > 0 {
         report!("another fault while reporting one: {name} at {:#x}", registers.rip);
@@ -58,6 +61,7 @@ pub(crate) fn answer(info: &siginfo_t, registers: &mut Registers) {
     if platform::is_started() {
         fatal::write_all_threads(Some((registers.rip, registers.rbp)));
     }
+    testing::fail(format_args!("{name} at {:#x}", registers.rip));
     PROCESS.exit(2);
 }
 

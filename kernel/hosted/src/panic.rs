@@ -3,7 +3,7 @@
 use core::panic::PanicInfo;
 
 use runtime::platform::Platform;
-use runtime::{fatal, upcall};
+use runtime::{fatal, testing, upcall};
 
 use crate::console::report;
 use crate::fault;
@@ -33,6 +33,7 @@ fn stop(info: &PanicInfo<'_>) -> ! {
             };
             fatal::write_all_threads(Some((rip, rbp)));
         }
+        testing::fail(format_args!("{}", info.message()));
     }
     PROCESS.exit(2)
 }

@@ -11,7 +11,7 @@ use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use libc::{c_int, siginfo_t, sigset_t, ucontext_t};
 use runtime::addr::{Address, Bytes, KIB, Range};
 use runtime::platform::Registers;
-use runtime::upcall;
+use runtime::{testing, upcall};
 use spin::Once;
 
 use crate::{clock, fault, memory};
@@ -109,6 +109,7 @@ extern "C" fn handler(signal: c_int, info: &siginfo_t, context: &mut ucontext_t)
         // SAFETY: this is the handler, and these are the registers.
         TIMER if clock::timer_is_due() => unsafe { upcall::timer(&mut registers, vectors(context)) },
         TIMER => {}
+        libc::SIGTRAP if testing::stepped(&registers, vectors(context)) => {}
         _ => fault::answer(info, &mut registers),
     });
     set_registers(context, registers);

@@ -27,8 +27,6 @@ mod control;
 #[cfg(target_os = "none")]
 pub mod exit;
 #[cfg(target_os = "none")]
-pub mod expect;
-#[cfg(target_os = "none")]
 mod gdt;
 #[cfg(target_os = "none")]
 mod global;
@@ -43,10 +41,6 @@ pub mod provoke;
 #[cfg(target_os = "none")]
 mod softmmu;
 #[cfg(target_os = "none")]
-pub mod step;
-#[cfg(target_os = "none")]
-pub mod testing;
-#[cfg(target_os = "none")]
 mod trap;
 #[cfg(target_os = "none")]
 mod tsc;
@@ -57,7 +51,5 @@ mod watchdog;
 
 #[cfg(target_os = "none")]
 pub use bring_up::{BOOT_CONFIG, start};
-#[cfg(target_os = "none")]
-pub use expect::{CaughtFault, expect_fault};
 #[cfg(target_os = "none")]
 pub use watchdog::foreign_nmis;

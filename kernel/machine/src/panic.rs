@@ -2,9 +2,9 @@
 
 use core::panic::PanicInfo;
 
-use runtime::{fatal, upcall};
+use runtime::{fatal, testing, upcall};
 
-use crate::{backtrace, exit, platform, report, testing};
+use crate::{backtrace, exit, platform, report};
 
 #[panic_handler]
 fn panicked(info: &PanicInfo<'_>) -> ! {

@@ -1,19 +1,19 @@
 //! What a trap leads to: the runtime's answer, or a report and the end.
 //!
 //! A page fault is asked of the runtime first: a stack that grows faults all day. What the runtime does not know is a bug (or a
-//! test that provokes it: [`crate::expect_fault`]).
+//! test that provokes it: [`testing::leave`]).
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use runtime::addr::{Address, Range};
 use runtime::exception::{self, EXECUTE, PRESENT, WRITE};
 use runtime::platform::{Fault, Registers, Verdict};
-use runtime::{fatal, upcall};
+use runtime::{fatal, testing, upcall};
 use x86_64::registers::control::{Cr2, Cr3};
 
 use crate::memory::plan;
 use crate::watchdog::{self, Meaning};
-use crate::{apic, backtrace, exit, expect, gdt, platform, report, step, testing};
+use crate::{apic, backtrace, exit, gdt, platform, report};
 
 /// Vector numbers: the CPU's (SDM Vol. 3 §6.3.1), then ours.
 pub(crate) mod vector {
@@ -47,7 +47,7 @@ fn dispatch(registers: &mut Registers) {
     match registers.vector {
         vector::PAGE_FAULT => page_fault(registers),
         vector::NMI => non_maskable(registers),
-        vector::DEBUG if step::stepped(registers) => {}
+        vector::DEBUG if testing::stepped(registers, Range::EMPTY) => {}
         0..32 => unexpected_exception(registers, None),
         vector::TIMER => {
             apic::end_of_interrupt();
@@ -121,7 +121,7 @@ fn answer(number: usize) {
 }
 
 fn unexpected_exception(registers: &mut Registers, address: Option<Address>) {
-    if expect::leave(registers, address) {
+    if testing::leave(registers, address) {
         return;
     }
     let name = exception::name(registers.vector);

@@ -37,6 +37,7 @@ mod sched;
 pub mod settings;
 mod stack;
 pub mod switch_off;
+pub mod testing;
 mod tick;
 pub mod upcall;
 

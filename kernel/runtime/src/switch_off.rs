@@ -16,6 +16,10 @@ pub enum Mechanism {
     GrowthFault,
     /// Scanning the registers of an interrupted thread.
     SavedRegisters,
+    /// Scanning what else was saved of it: vector registers.
+    VectorRegisters,
+    /// Scanning what its function may keep below RSP.
+    RedZone,
     /// Scanning `.data` and `.bss`.
     StaticRoots,
     /// Scanning the root slots of the threads' records.

@@ -63,7 +63,8 @@ pub(crate) fn timer(registers: &mut Registers, extended: Range) {
 fn stopped<R>(held: &SafepointsHeld, registers: &Registers, extended: Range, f: impl FnOnce() -> R) -> R {
     let cpu = held.cpu();
     cpu.set_in_section(true);
-    sched::current_in(held).saved_sp().set(registers.rsp - RED_ZONE.0);
+    let below = if switch_off::is_off(Mechanism::RedZone) { 0 } else { RED_ZONE.0 };
+    sched::current_in(held).saved_sp().set(registers.rsp - below);
     cpu.interrupted.set(Some(Interrupted { registers, extended }));
     let result = f();
     cpu.interrupted.set(None);

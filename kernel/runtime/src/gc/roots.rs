@@ -32,13 +32,14 @@ pub(super) enum Root {
     Stack(&'static Thread),
     /// Of the thread that a handler has interrupted.
     Registers(&'static Thread),
+    Vectors(&'static Thread),
     Unwinder(&'static Thread),
 }
 
 impl Root {
     /// Whether the compiler chose the words: it may have kept only a pointer one past an object's end.
     pub(super) fn is_compilers(self) -> bool {
-        matches!(self, Root::Stack(_) | Root::Registers(_) | Root::Unwinder(_))
+        matches!(self, Root::Stack(_) | Root::Registers(_) | Root::Vectors(_) | Root::Unwinder(_))
     }
 
     fn mechanism(self) -> Mechanism {
@@ -47,6 +48,7 @@ impl Root {
             Root::Slots(_) => Mechanism::ThreadSlots,
             Root::Stack(_) => Mechanism::StackRoots,
             Root::Registers(_) => Mechanism::SavedRegisters,
+            Root::Vectors(_) => Mechanism::VectorRegisters,
             Root::Unwinder(_) => Mechanism::UnwindersRegisters,
         }
     }
@@ -60,6 +62,7 @@ impl fmt::Display for Root {
             Root::Slots(thread) => write!(f, "goroutine {}'s record", thread.id.get()),
             Root::Stack(thread) => write!(f, "goroutine {}'s stack", thread.id.get()),
             Root::Registers(thread) => write!(f, "goroutine {}'s registers", thread.id.get()),
+            Root::Vectors(thread) => write!(f, "goroutine {}'s vector registers", thread.id.get()),
             Root::Unwinder(thread) => write!(f, "the unwinder's registers of goroutine {}", thread.id.get()),
         }
     }
@@ -76,7 +79,7 @@ pub(super) fn for_each_root(cpu: &Cpu, mut visit: impl FnMut(Root, Range)) {
     });
     if let (Some(interrupted), Some(thread)) = (cpu.interrupted.get(), cpu.current()) {
         visit(Root::Registers(thread), range_of(interrupted.registers));
-        visit(Root::Registers(thread), interrupted.extended);
+        visit(Root::Vectors(thread), interrupted.extended);
         // SAFETY: the handler's frame.
         if let Some(block) = thread.unwinders_registers(unsafe { &*interrupted.registers }) {
             visit(Root::Unwinder(thread), block);

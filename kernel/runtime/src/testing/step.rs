@@ -1,16 +1,17 @@
 //! Single steps: a hook that runs after every instruction of a closure. For tests that look at a thread everywhere.
 //!
 //! The trap flag makes the CPU raise the debug exception (vector 1) after each instruction; every trap clears the flag, so that
-//! handlers run unhindered, and their `iretq` restores it. SDM Vol. 3 §19.3.1.4. Of a string instruction with a prefix to repeat it,
-//! every round is a step.
+//! handlers run unhindered, and the return from them restores it. SDM Vol. 3 §19.3.1.4. Of a string instruction with a prefix to repeat it,
+//! every round is a step. A process may set the flag too: Linux makes a SIGTRAP of each.
 
 use core::arch::asm;
 use core::sync::atomic::{AtomicPtr, Ordering};
 
-use runtime::platform::Registers;
+use crate::addr::Range;
+use crate::platform::Registers;
 
-/// Called on the debug exception's own stack, interrupts off, with what the thread had in its registers between two instructions.
-pub type Hook = fn(&Registers);
+/// Called in the debug exception's handler with what the thread had in its registers between two instructions, and where the rest of them is.
+pub type Hook = fn(&Registers, Range);
 
 #[unsafe(link_section = ".bss.runtime")]
 static HOOK: AtomicPtr<Hook> = AtomicPtr::new(core::ptr::null_mut());
@@ -37,8 +38,8 @@ pub fn each_instruction<T>(hook: &'static Hook, closure: impl FnOnce() -> T) -> 
 }
 
 /// The debug exception: whether it was a step, and the hook has run.
-pub(crate) fn stepped(registers: &Registers) -> bool {
+pub fn stepped(registers: &Registers, extended: Range) -> bool {
     // SAFETY: `each_instruction` stores a `&'static` or null.
     let hook = unsafe { HOOK.load(Ordering::Relaxed).as_ref() };
-    hook.map(|hook| hook(registers)).is_some()
+    hook.map(|hook| hook(registers, extended)).is_some()
 }

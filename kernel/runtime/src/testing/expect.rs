@@ -7,10 +7,11 @@ use core::arch::naked_asm;
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicPtr, Ordering};
 
-use runtime::addr::Address;
-use runtime::platform::Registers;
+use crate::addr::Address;
+use crate::platform::Registers;
 
-use crate::trap::vector;
+/// Nobody goes on after that.
+const MACHINE_CHECK: usize = 18;
 
 /// What a closure of [`expect_fault`] did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,10 +57,10 @@ pub fn expect_fault<F: FnOnce()>(closure: F) -> Option<CaughtFault> {
     unsafe { *exit.caught.get() }
 }
 
-/// If a fault is expected: notes it, points the frame at the exit and says so.
-pub(crate) fn leave(registers: &mut Registers, address: Option<Address>) -> bool {
+/// From a trap's handler, with the registers that it will return to: if a fault is expected, notes it, points them at the exit and says so.
+pub fn leave(registers: &mut Registers, address: Option<Address>) -> bool {
     let exit = EXPECTED.swap(core::ptr::null_mut(), Ordering::Relaxed);
-    if exit.is_null() || registers.vector == vector::MACHINE_CHECK {
+    if exit.is_null() || registers.vector == MACHINE_CHECK {
         return false;
     }
     // SAFETY: not null, so `expect_fault` waits for its closure, and its frame with the exit is alive.

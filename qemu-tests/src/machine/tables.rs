@@ -5,7 +5,7 @@ use machine::provoke;
 use runtime::kernel_test;
 
 use crate::dumps::stray_write;
-use crate::watchdog::{deaf, spin};
+use crate::machine::watchdog::{deaf, spin};
 
 const XSDT: usize = 0x40;
 const MADT: usize = 0x80;

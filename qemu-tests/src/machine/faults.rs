@@ -8,10 +8,11 @@ use core::hint::black_box;
 use core::ops::Range;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use machine::provoke::{self, refuse};
-use machine::{expect_fault, foreign_nmis, memory};
+use machine::{foreign_nmis, memory};
 use runtime::kernel_test;
 use runtime::prelude::*;
 use runtime::switch_off::{Mechanism, disable};
+use runtime::testing::expect_fault;
 
 use crate::canary::{Canary, collect_cleanly};
 use crate::dumps::stray_write;
@@ -199,6 +200,28 @@ fn a_handler_that_overflows_its_stack_is_named() {
     });
 }
 
+/// Nobody's own: the thread that was interrupted has a catch, and is not asked.
+#[kernel_test(
+    status = 2,
+    says = "panic: in the tick|fatal error: a panic where nothing can be unwound|panic_in_the_tick(...)|trap(...)|faults::wait(...)|!caught"
+)]
+fn a_panic_in_the_timers_handler_stops_everything() {
+    let _ = catch_unwind(wait);
+    runtime::report!("caught");
+}
+
+#[inline(never)]
+fn wait() {
+    provoke::at_next_tick(panic_in_the_tick);
+    let start = now();
+    while now() < start + 60_000 * MS {}
+}
+
+#[inline(never)]
+fn panic_in_the_tick() {
+    panic!("in the tick");
+}
+
 #[kernel_test(status = 2, says = "expected nobody to allocate|or a handler|trap 0x60(...)|faults::allocate(...)")]
 fn an_allocation_in_a_handler_is_thrown() {
     provoke::in_handler(allocate);
@@ -213,6 +236,12 @@ fn without_the_count_of_handlers_nobody_notices_that_one_allocates() {
 #[inline(never)]
 fn allocate() {
     drop(black_box(Box::new(1u64)));
+}
+
+#[kernel_test(status = 0, says = "warning: unexpected interrupt 0x55")]
+fn an_unexpected_interrupt_is_a_warning() {
+    // SAFETY: every vector has a gate.
+    unsafe { asm!("int {}", const provoke::UNKNOWN) };
 }
 
 #[kernel_test]

@@ -7,9 +7,10 @@ use alloc::boxed::Box;
 use core::arch::asm;
 
 use machine::memory::{self, plan};
-use machine::{CaughtFault, expect_fault};
+
 use runtime::addr::{Address, Bytes, KIB, Range};
 use runtime::kernel_test;
+use runtime::testing::{CaughtFault, expect_fault};
 
 const PAGE_FAULT: usize = 14;
 const GENERAL_PROTECTION: usize = 13;

@@ -1,11 +1,10 @@
-//! An exception that nobody expects ends the kernel with status 2, and the report says what a reader needs; an interrupt
-//! that nobody expects is only a warning.
+//! An exception that nobody expects ends the kernel with status 2, and the report says what a reader needs.
 
 use core::arch::asm;
 use core::hint::black_box;
 
-use machine::expect_fault;
 use runtime::kernel_test;
+use runtime::testing::expect_fault;
 
 #[kernel_test(status = 2, says = "fatal error: invalid opcode")]
 fn an_invalid_opcode_ends_the_kernel() {
@@ -26,12 +25,6 @@ fn the_report_has_the_call_chain_with_names() {
 #[kernel_test(status = 1, says = "panic: on purpose")]
 fn a_panic_ends_the_kernel() {
     panic!("on purpose");
-}
-
-#[kernel_test(status = 0, says = "warning: unexpected interrupt 0x55")]
-fn an_unexpected_interrupt_is_a_warning() {
-    // SAFETY: every vector has a gate.
-    unsafe { asm!("int 0x55") };
 }
 
 #[kernel_test]
