@@ -4,7 +4,7 @@
 //! another, and says on the report stream `@start NAME`, then `@ok NAME` or `@fail NAME: reason`, at the end `@done`. A panic
 //! or an unexpected fault ends the boot; the host starts another for the tests that are left.
 //!
-//! The same source is a kernel for the machine and a process. What only the machine has is in [`machine`].
+//! The same source is a kernel for the machine and a process. What only one of them has is in [`machine`] and [`process`].
 
 #![cfg_attr(any(target_os = "none", hosted), no_std, no_main)]
 #![cfg_attr(any(target_os = "none", hosted), feature(offset_of_enum))]
@@ -28,6 +28,8 @@ mod machine;
 mod panics;
 #[cfg(any(target_os = "none", hosted))]
 mod preemption;
+#[cfg(hosted)]
+mod process;
 #[cfg(any(target_os = "none", hosted))]
 mod roots;
 #[cfg(any(target_os = "none", hosted))]

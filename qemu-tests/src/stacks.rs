@@ -1,7 +1,9 @@
 //! Stacks grow where they are, and overflow takes one thread with it; the timer takes the processor from a thread in a loop.
 
+use core::arch::asm;
 use core::hint::black_box;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use runtime::inspect::current_stack;
 use runtime::kernel_test;
 use runtime::prelude::*;
 use runtime::switch_off::{Mechanism, disable};
@@ -39,6 +41,27 @@ fn growth_to_64_mib() {
 #[kernel_test]
 fn growth_by_frames_of_64_kib() {
     assert_eq!(go(|| use_stack::<{ 64 * KIB }>(8 * MIB)).join(), Ok(0));
+}
+
+/// Pushes a word across the end of what a stack has, at every distance: it grows, and the word is there.
+#[kernel_test]
+fn growth_by_a_push_at_every_alignment() {
+    for above in 0..=8 {
+        let pushed = go(move || {
+            let stack = current_stack();
+            let low = stack.top.0 - stack.committed.0;
+            let word: usize;
+            // SAFETY: the stack between is this thread's, and nothing uses it.
+            unsafe {
+                asm!(
+                    "xchg rsp, {sp}", "push {word}", "xor {word:e}, {word:e}", "pop {word}", "xchg rsp, {sp}",
+                    sp = inout(reg) low + above => _, word = inout(reg) 7usize => word,
+                );
+            }
+            (word, stack.committed < current_stack().committed, use_stack::<200>(100 * KIB))
+        });
+        assert_eq!(pushed.join(), Ok((7, above < 8, 0)), "{above} bytes above the end");
+    }
 }
 
 #[kernel_test]

@@ -283,7 +283,7 @@ fn loops_with_biased_indices_hold_their_slices() {
 }
 
 /// Whether a loop is disturbed by a collector that is blind for one kind of root.
-fn is_lost_without(mechanism: Mechanism, the_loop: fn(u64) -> u64) -> bool {
+pub(crate) fn is_lost_without(mechanism: Mechanism, the_loop: fn(u64) -> u64) -> bool {
     let _off = disable(mechanism);
     let Stepped { expected, found, .. } = step_through(the_loop, 1);
     expected != found
