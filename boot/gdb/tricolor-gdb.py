@@ -13,7 +13,7 @@ import gdb
 PAGE = 8192
 CLASSES = 68
 KINDS = ["noscan", "precise", "ambiguous"]
-SPAN_STATES = ["free", "cached", "central", "large"]
+SPAN_STATES = ["free", "cached", "central", "large", "supplied"]
 WRAPPINGS = ["value", "data", "inner", "v", "__0", "pointer"]
 
 
@@ -48,7 +48,7 @@ def records(pool):
     """All records of a FixedPool."""
     table = pool["slots"]
     name = str(table.type.strip_typedefs())
-    slot = gdb.lookup_type(name[name.index("<") + 1 : name.rindex(">")])
+    slot = gdb.lookup_type(name[name.index("<") + 1 : name.rindex(", ")])
     start = number(table["range"]["start"])
     for index in range(int(table["length"])):
         at = gdb.Value(start + index * slot.sizeof).cast(slot.pointer())
@@ -165,7 +165,7 @@ class Span:
     @staticmethod
     def all():
         spans = [Span(record) for record in records(bare(static("runtime::gc::HEAP")["page_heap"])["spans"])]
-        return sorted((span for span in spans if span.state != "free"), key=lambda span: span.base)
+        return sorted((span for span in spans if span.state not in ("free", "supplied")), key=lambda span: span.base)
 
     def is_set(self, bits, slot):
         return number(self.record["bits"][slot // 64][bits]) >> (slot % 64) & 1 != 0

@@ -6,11 +6,12 @@ use crate::compile;
 
 /// The rooms with unsafe code of their own. The others are safe code, or assembly; what walks every address of every class takes Miri
 /// hours, and is left to the ordinary tests.
-const ROOMS: [&str; 8] = [
+const ROOMS: [&str; 9] = [
     "gc::cell",
     "gc::trace",
     "heap::fixed_pool",
     "heap::marks",
+    "heap::pages::tests",
     "heap::table",
     "heap::tests::any_trace",
     "heap::tests::a_slot_freed",

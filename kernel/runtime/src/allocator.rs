@@ -167,7 +167,9 @@ fn allocate_large(layout: Layout, kind: Kind, zeroed: bool) -> Result<NonNull<u8
         let held = SafepointsHeld::enter_first();
         let even_past_trigger = collected;
         let outcome = held.on_system_stack(|| {
-            let object = HEAP.allocate_large(bytes, layout.align(), kind, even_past_trigger)?;
+            // SAFETY: the only reference in this section.
+            let cache = unsafe { held.cache() };
+            let object = HEAP.allocate_large(cache, bytes, layout.align(), kind, even_past_trigger)?;
             if zeroed || kind == Kind::Ambiguous {
                 // SAFETY: a fresh object of so many bytes. Inside the section, so that the collector never reads stale words.
                 unsafe { heap::zero(object, bytes) };

@@ -26,7 +26,7 @@ pub fn free_memory() -> Bytes {
     platform().free_memory()
 }
 
-/// Checks the whole heap's invariants: every page is free or in exactly one span, bits, lists and counts agree.
+/// Checks the whole heap's invariants: every page is in exactly one place, bits, lists and counts agree.
 pub fn check_heap() -> Result<(), impl core::fmt::Display> {
     let held = SafepointsHeld::enter();
     held.on_system_stack(|| {

@@ -11,7 +11,7 @@
 //! what it publishes.
 
 use super::find_object::{Owner, SpanMap};
-use super::page_bits::CHUNK_PAGES;
+use super::pages::CHUNK_PAGES;
 use super::span::Span;
 use super::table::Table;
 use crate::addr::{Address, Bytes, GIB, MIB, PAGE, Pages, Range};
@@ -70,22 +70,6 @@ impl Arenas {
         self.end = more.end;
         map.extend(Range { start: self.range.start, end: more.end }.bytes());
         Ok(())
-    }
-
-    /// From now on these pages are found to be the span's.
-    pub(super) fn set_owner(&self, span: &'static Span) {
-        self.store(span, core::ptr::from_ref(span).cast_mut());
-    }
-
-    /// From now on the span's pages are found to be nobody's.
-    pub(super) fn clear_owner(&self, span: &'static Span) {
-        self.store(span, null_mut());
-    }
-
-    fn store(&self, span: &'static Span, owner: *mut Span) {
-        let first = self.page_number(span.base());
-        // Release: who finds the span finds its geometry too.
-        self.owners.entries()[first..][..span.pages().0].iter().for_each(|entry| entry.store(owner, Ordering::Release));
     }
 
     /// How many pages have an owner.

@@ -6,6 +6,7 @@
 //! Unsafe here: `free`, whose caller promises that the object is dead; zeroing slots just taken; a section for a static.
 #![allow(unsafe_code)]
 
+use super::supply::Supply;
 use super::{Heap, Kind, Shortage, Span, SpanClass};
 use crate::addr::Bytes;
 use core::ptr::NonNull;
@@ -14,14 +15,15 @@ use core::ptr::NonNull;
 #[unsafe(link_section = ".data.runtime")]
 pub(crate) static EMPTY: Span = Span::empty();
 
-/// One entry per value of a byte, so that no class needs a bounds check.
 pub(crate) struct Cache {
+    /// One entry per value of a byte, so that no class needs a bounds check.
     current: [&'static Span; 256],
+    pub(super) supply: Supply,
 }
 
 impl Cache {
     pub(crate) const fn new() -> Cache {
-        Cache { current: [&EMPTY; 256] }
+        Cache { current: [&EMPTY; 256], supply: Supply::new() }
     }
 
     /// A slot of this class, its contents unspecified: for [`Kind::Noscan`]. `None`: refill, then again. 14
@@ -65,7 +67,7 @@ impl Cache {
     #[cold]
     #[inline(never)]
     pub(crate) fn refill(&mut self, heap: &Heap, class: SpanClass, even_past_trigger: bool) -> Result<(), Shortage> {
-        let fresh = heap.take_span(class, even_past_trigger)?;
+        let fresh = heap.take_span(&mut self.supply, class, even_past_trigger)?;
         let old = core::mem::replace(&mut self.current[class.index() as usize], fresh);
         if !core::ptr::eq(old, &EMPTY) {
             heap.put_span(old);
@@ -93,7 +95,7 @@ impl Cache {
         self.current.iter().copied().enumerate().filter(|(_, span)| !core::ptr::eq(*span, &EMPTY))
     }
 
-    /// Gives all spans back, for the collector to see the heap as it is, or because the CPU stops.
+    /// Gives all spans and pages back, for the collector to see the heap as it is, or because the CPU stops.
     pub(crate) fn flush(&mut self, heap: &Heap) {
         for entry in &mut self.current {
             let span = core::mem::replace(entry, &EMPTY);
@@ -101,6 +103,7 @@ impl Cache {
                 heap.put_span(span);
             }
         }
+        heap.drain(&mut self.supply);
     }
 }
 

@@ -1,17 +1,20 @@
-//! The heap walker: every page is free or in exactly one span, every slot in exactly one state, every record in one list, and the accounts
-//! are right. Slow and obviously right: for tests, after each of them, and for the verifier. What it reads may be broken: nothing is
-//! believed before it is checked, so it ends and answers whatever it finds.
+//! The heap walker: every page is in one place (a span, a CPU's supply, free in the bitmap, not there yet), every slot in one state, every
+//! record in one list, and the accounts are right. Slow and obviously right: for tests, after each of them, and for the verifier.
+//! What it reads may be broken: nothing is believed before it is checked, so it ends and answers whatever it finds.
 //!
-//! 1. The tables: as long as each other, as long as the heap's memory ([`PageHeap::check`]).
+//! 1. The tables: as long as each other, as long as the heap's memory; each summary is of what is below it ([`PageHeap::check`]).
 //! 2. Each span alone: what its class says, it says; its bits say nothing of slots that it does not have ([`Span::check`]).
 //! 3. Each span's pages: in use, and its own. Then the counts agree, so no other page has an owner.
-//! 4. The lists: each record is a span or waits in its pool; each span is in one list, of its class, or in a cache.
+//! 4. The lists: each span is in one list, of its class, or in a cache.
+//! 5. The caches: their spans, then their supplies, whose pages are in use and nobody's. With the spans' these are all the pages in use,
+//!    and all records are spans, in a supply or in their pool.
 //!
 //! What has no second witness cannot be found wrong: which slots of a cached span are taken, pointer masks, sizes of objects. The corruption
 //! tests list them (corruption.rs).
 
 use super::arena::CHUNK;
 use super::page_heap::PageHeap;
+use super::pages::PageCache;
 use super::size_class::LARGEST_PRECISE;
 use super::span::State;
 use super::window::NOWHERE;
@@ -38,37 +41,43 @@ pub(super) fn ensure(holds: bool, invariant: &'static str, at: Address) -> Resul
 }
 
 impl Heap {
-    /// Checks the heap at rest: no collection is marking or sweeping, nobody allocates. O(pages + slots).
-    pub(crate) fn check(&self) -> Result<(), Broken> {
+    /// Checks the heap at rest, whose every cache is given: no collection is marking or sweeping, nobody allocates. O(pages + slots).
+    pub(crate) fn check_with(&self, caches: &[&Cache]) -> Result<(), Broken> {
         let page_heap = self.page_heap.lock();
         page_heap.check(self)?;
         let at = page_heap.arenas.page(0);
-        let (mut pages, mut bytes, mut central) = (0, 0, 0);
+        let mut found = Found::default();
         for span in page_heap.spans.all() {
-            ensure(span.raw_state() <= State::Large as u8, "a span is in a state", address_of(span))?;
-            if span.state() == State::Free {
+            ensure(span.raw_state() <= State::Supplied as u8, "a span is in a state", address_of(span))?;
+            found.free += usize::from(span.state() == State::Free);
+            found.supplied += usize::from(span.state() == State::Supplied);
+            if !span.is_open() {
                 continue;
             }
             span.check()?;
             page_heap.check_pages(self, span)?;
-            pages += span.pages().0;
-            bytes += span.counted_slots() * span.slot_bytes().0;
-            central += usize::from(span.state() == State::Central);
+            found.pages += span.pages().0;
+            found.live_bytes += span.counted_slots() * span.slot_bytes().0;
+            found.central += usize::from(span.state() == State::Central);
+            found.cached += usize::from(span.state() == State::Cached);
         }
-        let unused = page_heap.spans.all().filter(|span| span.state() == State::Free).count();
+        ensure(found.pages == page_heap.arenas.owned(), "only a span's pages have an owner", at)?;
+        ensure(found.pages == self.map.owned().0, "pages in spans are counted", at)?;
+        ensure(found.live_bytes == self.live().0, "live bytes are counted", at)?;
         let waiting = page_heap.spans.check_free(|span| span.state() == State::Free);
-        ensure(waiting == Some(unused), "every record is a span or waits in its pool", at)?;
-        ensure(pages == page_heap.pages.used(), "every page in use is in a span", at)?;
-        ensure(pages == page_heap.arenas.owned(), "only pages in use have an owner", at)?;
-        ensure(pages == page_heap.in_use.0, "pages in use are counted", at)?;
-        ensure(bytes == self.live().0, "live bytes are counted", at)?;
+        ensure(waiting == Some(found.free), "every unused record waits in its pool", at)?;
+        self.check_lists(&page_heap, found.central)?;
+        self.check_caches(&page_heap, caches, &found)
+    }
+
+    /// That each class's lists are of its spans, and together of all that are in no cache.
+    fn check_lists(&self, page_heap: &PageHeap, mut central: usize) -> Result<(), Broken> {
+        let at = page_heap.arenas.page(0);
+        let is_record = |span| page_heap.spans.record_at(span).is_some();
         for index in 0..SpanClass::COUNT as u8 {
             let class = SpanClass::from_index(index);
-            let belongs = |span: *const Span| {
-                let record = page_heap.spans.record_at(span);
-                record.is_some_and(|span| span.state() == State::Central && span.class() == class)
-            };
-            match self.central(class).check(central, belongs) {
+            let belongs = |span: &Span| span.state() == State::Central && span.class() == class;
+            match self.central(class).check(central, is_record, belongs) {
                 Some(listed) => central -= listed,
                 None => ensure(false, "a class's lists are of its spans, with and without free slots", at)?,
             }
@@ -76,29 +85,64 @@ impl Heap {
         ensure(central == 0, "every span that is in no cache is in one list", at)
     }
 
-    /// [`check`](Heap::check), and that the spans that are in caches are in these.
-    pub(crate) fn check_with(&self, caches: &[&Cache]) -> Result<(), Broken> {
-        self.check()?;
-        let cached = self.spans().filter(|span| span.state() == State::Cached).count();
-        let mut found = 0;
-        for span in caches.iter().flat_map(|cache| cache.check()) {
-            let (span, at) = span?;
-            ensure(self.page_heap.lock().spans.record_at(span).is_some(), "a cached span has a record", at)?;
-            found += 1;
+    /// That what the caches have is theirs, and that nothing is left over then: no span, no record, no page.
+    fn check_caches(&self, page_heap: &PageHeap, caches: &[&Cache], found: &Found) -> Result<(), Broken> {
+        let at = page_heap.arenas.page(0);
+        let is_record = |span| page_heap.spans.record_at(span).is_some();
+        let (mut cached, mut records, mut pages) = (0, 0, 0);
+        for (number, cache) in caches.iter().enumerate() {
+            for span in cache.check() {
+                let (span, at) = span?;
+                ensure(is_record(span), "a cached span has a record", at)?;
+                cached += 1;
+            }
+            let spare = cache.supply.check(is_record);
+            ensure(spare.is_some(), "a supply has a record for each of its pages, and only unused ones", at)?;
+            records += spare.unwrap_or(0);
+            let supply = cache.supply.cached_pages();
+            page_heap.check_supply(supply, &caches[..number])?;
+            pages += supply.count();
         }
-        ensure(found == cached, "every cached span is in one cache", self.reserved().start)
+        ensure(cached == found.cached, "every cached span is in one cache", at)?;
+        ensure(records == found.supplied, "every supplied record is in one supply", at)?;
+        ensure(found.pages + pages == page_heap.pages.used(), "every page in use is in a span or a supply", at)
     }
 }
 
+/// What the spans say, all together.
+#[derive(Default)]
+struct Found {
+    pages: usize,
+    live_bytes: usize,
+    central: usize,
+    cached: usize,
+    /// Records that are no span, in their pool and in supplies.
+    free: usize,
+    supplied: usize,
+}
+
 impl PageHeap {
-    /// That the tables are as long as the memory that they describe, and where [`Heap::find`] thinks they are.
+    /// That the tables are as long as the memory that they describe, and where [`Heap::find`] thinks they are; that summaries are true.
     fn check(&self, heap: &Heap) -> Result<(), Broken> {
         let at = self.arenas.range().start;
         ensure(self.arenas.check(&heap.map), "owners are looked up where they are", at)?;
-        ensure(self.pages.check_table() && self.spans.check_table(), "tables are within their memory", at)?;
+        ensure(self.spans.check_table(), "the table of spans is within its memory", at)?;
+        ensure(self.pages.check_tables(), "every summary is of what is below it", at)?;
         ensure(heap.map.length() == self.committed(), "all pages are found", at)?;
         ensure(heap.map.length().0.is_multiple_of(CHUNK.0), "memory comes in whole chunks", at)?;
-        ensure(self.pages.check_lowest(), "chunks below the lowest with a free page are full", at)
+        ensure(self.pages.check_hint(), "no page below the hint is free", at)
+    }
+
+    /// That a supply's pages are in use, nobody's, and in no other supply.
+    fn check_supply(&self, supply: &PageCache, others: &[&Cache]) -> Result<(), Broken> {
+        let at = self.arenas.range().start;
+        let alone = others.iter().all(|other| supply.is_apart_from(other.supply.cached_pages()));
+        ensure(alone && supply.is_aligned(), "a page is in one supply", at)?;
+        for page in supply.pages() {
+            ensure(self.pages.is_used(page), "a supply's pages are in use", at)?;
+            ensure(self.arenas.owner(page).is_null(), "a supply's pages are in no span", self.arenas.page(page))?;
+        }
+        Ok(())
     }
 
     /// That a sound span's pages are in use, and its own.

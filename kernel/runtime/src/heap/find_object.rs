@@ -8,7 +8,8 @@
 #![allow(unsafe_code)]
 
 use super::span::{Object, Span};
-use crate::addr::{Address, Bytes, PAGE};
+use super::span_class::SpanClass;
+use crate::addr::{Address, Bytes, PAGE, Pages};
 use core::mem::offset_of;
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
@@ -22,11 +23,18 @@ pub(super) struct SpanMap {
     /// The memory there is. Owners of these pages can be looked up; it never shrinks.
     length: AtomicUsize,
     owners: AtomicPtr<Owner>,
+    /// How many pages have an owner.
+    owned: AtomicUsize,
 }
 
 impl SpanMap {
     pub(super) const fn new() -> SpanMap {
-        SpanMap { start: AtomicUsize::new(0), length: AtomicUsize::new(0), owners: AtomicPtr::new(null_mut()) }
+        SpanMap {
+            start: AtomicUsize::new(0),
+            length: AtomicUsize::new(0),
+            owners: AtomicPtr::new(null_mut()),
+            owned: AtomicUsize::new(0),
+        }
     }
 
     /// The slot that the word points into, if it points into a span's slot at all.
@@ -46,6 +54,37 @@ impl SpanMap {
         // `length` is stored after the table's address and its entries; that is what Acquire pairs with.
         let length = self.length.load(Ordering::Acquire);
         Snapshot { start: self.start.load(Ordering::Relaxed), length, owners: self.owners.load(Ordering::Relaxed) }
+    }
+
+    /// Makes a record from the pool the span of these pages, which are the caller's: from now on they are found to be the span's. No lock.
+    pub(super) fn open(&self, span: &'static Span, class: SpanClass, first: usize, pages: Pages) {
+        span.open(class, Address(self.start.load(Ordering::Relaxed)).plus(Pages(first).bytes()), pages);
+        self.store(span, core::ptr::from_ref(span).cast_mut());
+        self.owned.fetch_add(pages.0, Ordering::Relaxed);
+    }
+
+    /// From now on the span's pages are found to be nobody's.
+    pub(super) fn clear_owner(&self, span: &'static Span) {
+        self.store(span, null_mut());
+        self.owned.fetch_sub(span.pages().0, Ordering::Relaxed);
+    }
+
+    fn store(&self, span: &'static Span, owner: *mut Span) {
+        let first = (span.base().0 - self.start.load(Ordering::Relaxed)) / PAGE.0;
+        let end = first + span.pages().0;
+        assert!(end <= self.length.load(Ordering::Acquire) / PAGE.0, "a span lies in the heap's memory");
+        let owners = self.owners.load(Ordering::Relaxed);
+        for page in first..end {
+            // SAFETY: as in `owner`: below `length`.
+            let entry = unsafe { &*owners.add(page) };
+            // Release: who finds the span finds its geometry too.
+            entry.store(owner, Ordering::Release);
+        }
+    }
+
+    /// How many pages are in spans.
+    pub(super) fn owned(&self) -> Pages {
+        Pages(self.owned.load(Ordering::Relaxed))
     }
 
     /// Before the first page: where pages begin, and where the table of their owners does.
@@ -124,7 +163,7 @@ pub(crate) fn prefetch<const OFFSET: usize>(address: usize) {
 #[cfg(test)]
 impl SpanMap {
     /// For corruption.rs.
-    pub(super) fn places(&self) -> [*const usize; 3] {
-        [self.start.as_ptr(), self.length.as_ptr(), self.owners.as_ptr().cast()]
+    pub(super) fn places(&self) -> [*const usize; 4] {
+        [self.start.as_ptr(), self.length.as_ptr(), self.owners.as_ptr().cast(), self.owned.as_ptr()]
     }
 }

@@ -5,14 +5,14 @@
 #![allow(unsafe_code)]
 
 use super::span::State;
-use super::{Heap, Kind, Shortage, SpanClass, zero};
+use super::{Cache, Heap, Kind, Shortage, SpanClass, zero};
 use crate::addr::{Bytes, Pages};
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering::Relaxed;
 
 impl Heap {
     /// An object of its own span, at a multiple of `align` (a power of two, at most an arena). Takes the page heap's
-    /// lock.
+    /// lock, unless it is short and this CPU has the pages.
     ///
     /// Not zeroed: an ambiguous object's `bytes` are the caller's to [`zero`], with safepoints let in between if it
     /// is long. (The stale words that a collection may meanwhile see keep garbage for one cycle, no more.) What is
@@ -22,6 +22,7 @@ impl Heap {
     /// As [`Cache::refill`](super::Cache::refill).
     pub(crate) fn allocate_large(
         &self,
+        cache: &mut Cache,
         bytes: Bytes,
         align: usize,
         kind: Kind,
@@ -33,7 +34,7 @@ impl Heap {
         let class = SpanClass::large(kind);
         let pages = Pages::holding(Bytes(bytes.0.max(1)));
         let align = Pages::holding(Bytes(align));
-        let span = self.page_heap.lock().allocate(self.platform(), &self.map, class, pages, align)?;
+        let span = self.allocate_span(&mut cache.supply, class, pages, align)?;
         span.set_state(State::Large);
         self.live.fetch_add(pages.bytes().0, Relaxed);
         let base = core::ptr::with_exposed_provenance_mut::<u8>(span.base().0);
@@ -55,6 +56,6 @@ impl Heap {
         let span = self.map.owner(object.addr().get()).expect("an object that was allocated has a span");
         assert!(span.state() == State::Large, "only large objects have a span of their own");
         self.live.fetch_sub(span.pages().bytes().0, Relaxed);
-        self.page_heap.lock().free(span);
+        self.page_heap.lock().free(&self.map, span);
     }
 }

@@ -7,11 +7,14 @@
 //!     (`window`): clear the lowest, done. No lock, 14 instructions.
 //!  2. The word is 0: move the window to the next word with a free slot. Still no lock.
 //!  3. The span is full: give it to the class's [`Central`] list and take one with free slots from there. One lock.
-//!  4. There is none: take a run of free 8 KiB pages (`pages`, `page_bits`) and make a span of it (`page_heap`). The
-//!     heap's lock.
-//!  5. There is no such run: commit more of the reserved addresses (`arena`), in chunks of 4 MiB. The platform's
+//!  4. There is none: make a span of this CPU's own free pages, 8 KiB each, with a record it has ready (`supply`).
+//!     No lock.
+//!  5. It has not enough together: fill the supply with what is free of the 64 pages around the lowest free one. A span
+//!     of 16 pages and more, or one for which the supply has no run, is made of the lowest run that fits (`page_heap`).
+//!     Both are found in a radix tree over bitmaps (`pages`). The page heap's lock.
+//!  6. There is no such run: commit more of the reserved addresses (`arena`), in chunks of 4 MiB. The platform's
 //!     frames.
-//!  6. There are none: [`Shortage::Exhausted`]. The caller may collect and try again; the heap never calls the
+//!  7. There are none: [`Shortage::Exhausted`]. The caller may collect and try again; the heap never calls the
 //!     collector.
 //!
 //! An object above 32 KiB has a span of its own and starts at step 4. Steps 3 and 4 say [`Shortage::Trigger`] instead
@@ -22,19 +25,21 @@
 //!  1. The collector asks of any word which object it points into ([`Heap::find`]): one table says which span has the
 //!     page, one multiplication which slot (`find_object`). It marks the slot in the span's record (`marks`).
 //!  2. The sweep makes the marks the allocation bits: unmarked slots are free. A span with none marked gives its
-//!     pages back (`sweep`).
+//!     pages back (`sweep`): bits are cleared, and the summaries above them say so.
 //!  3. Who knows that an object is dead can free its slot at once, if the span is still this CPU's ([`Cache::free`]).
 //!
 //! Fresh memory and freed slots are dirty. A noscan object stays so; a precise one has its map written before it can
 //! be seen, and its owner writes the words that the map names; an ambiguous slot is zeroed, all of it.
 //!
-//! Invariants. Every page is free or in exactly one span, and the span's bits describe exactly its slots
-//! ([`Heap::check`]). A cached span belongs to one CPU. Records about memory come from a [`FixedPool`] or a `Table`,
+//! Invariants. Every page is free, in exactly one span, or in one CPU's supply; a span's bits describe exactly its slots
+//! ([`Heap::check_with`]). A cached span belongs to one CPU. Records about memory come from a [`FixedPool`] or a `Table`,
 //! never from the heap they describe. Locks: the page heap's, then a class's; no function returns with either, and
 //! callers hold safepoints off around all of them.
 //!
-//! Simple for now, behind interfaces that stay: first fit instead of a radix tree of summaries, no page cache per
-//! CPU, one sweep for all spans, no memory given back to the platform.
+//! What the records take, for each GiB of heap: 1 MiB to find a page's span, 18 KiB to find free pages, and 320 bytes a
+//! span.
+//!
+//! Simple for now, behind interfaces that stay: one sweep for all spans, no memory given back to the platform.
 
 mod arena;
 mod cache;
@@ -45,13 +50,14 @@ mod find_object;
 mod fixed_pool;
 mod large;
 mod marks;
-mod page_bits;
 mod page_heap;
 mod pages;
 mod pointer_map;
 mod size_class;
 mod span;
 mod span_class;
+mod span_list;
+mod supply;
 mod sweep;
 mod table;
 mod window;
@@ -79,6 +85,7 @@ use find_object::SpanMap;
 use page_heap::PageHeap;
 use span::State;
 use spin::{Mutex, Once};
+use supply::{Supply, TOO_MANY};
 
 /// Why there is no object yet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -173,7 +180,7 @@ impl Heap {
 
     /// How much of it is in spans.
     pub(crate) fn pages_in_use(&self) -> Pages {
-        self.page_heap.lock().in_use
+        self.map.owned()
     }
 
     /// The memory of the records of spans, and of what finds spans and free pages.
@@ -184,7 +191,7 @@ impl Heap {
 
     /// The spans in use, each at the time when it is reached. No lock is held meanwhile.
     pub(crate) fn spans(&self) -> impl Iterator<Item = &'static Span> + use<> {
-        self.page_heap.lock().spans.all().filter(|span| span.state() != State::Free)
+        self.page_heap.lock().spans.all().filter(|span| span.is_open())
     }
 
     /// A span of this class with free slots, now the caller's alone to allocate from.
@@ -192,11 +199,16 @@ impl Heap {
     /// # Errors
     /// [`Shortage::Trigger`], unless the caller means to go on `even_past_trigger`; [`Shortage::Exhausted`] if no
     /// memory is left.
-    fn take_span(&self, class: SpanClass, even_past_trigger: bool) -> Result<&'static Span, Shortage> {
+    fn take_span(
+        &self,
+        supply: &mut Supply,
+        class: SpanClass,
+        even_past_trigger: bool,
+    ) -> Result<&'static Span, Shortage> {
         self.may_allocate(even_past_trigger)?;
         let span = match self.central(class).take_partial() {
             Some(span) => span,
-            None => self.page_heap.lock().allocate(self.platform(), &self.map, class, class.pages(), Pages(1))?,
+            None => self.allocate_span(supply, class, class.pages(), Pages(1))?,
         };
         self.live.fetch_add(span.free_slots() * span.slot_bytes().0, Relaxed);
         span.set_state(State::Cached);
@@ -209,6 +221,35 @@ impl Heap {
         span.end_allocating();
         self.live.fetch_sub(span.free_slots() * span.slot_bytes().0, Relaxed);
         self.central(span.class()).put(span);
+    }
+
+    /// A span as [`PageHeap::allocate`] gives; a short one of this CPU's own pages, without a lock as long as there are some.
+    fn allocate_span(
+        &self,
+        supply: &mut Supply,
+        class: SpanClass,
+        pages: Pages,
+        align: Pages,
+    ) -> Result<&'static Span, OutOfFrames> {
+        let is_short = pages < TOO_MANY && align <= Pages(1);
+        if is_short && let Some(span) = supply.take(&self.map, class, pages) {
+            return Ok(span);
+        }
+        let mut page_heap = self.page_heap.lock();
+        if is_short && supply.is_empty() {
+            page_heap.fill(self.platform(), &self.map, supply)?;
+            if let Some(span) = supply.take(&self.map, class, pages) {
+                return Ok(span);
+            }
+        }
+        page_heap.allocate(self.platform(), &self.map, class, pages, align)
+    }
+
+    /// Takes the pages back that a CPU has put by.
+    fn drain(&self, supply: &mut Supply) {
+        if !supply.is_empty() {
+            self.page_heap.lock().drain(supply);
+        }
     }
 
     fn may_allocate(&self, even_past_trigger: bool) -> Result<(), Shortage> {

@@ -4,9 +4,10 @@
 use super::arena::{ARENA, Arenas, CHUNK, MOST};
 use super::find_object::SpanMap;
 use super::fixed_pool::FixedPool;
-use super::pages::PageAllocator;
+use super::pages::{CHUNK_PAGES, PageAllocator};
 use super::span::{Span, State};
 use super::span_class::SpanClass;
+use super::supply::Supply;
 use crate::addr::{Bytes, PAGE, Pages};
 use crate::platform::{OutOfFrames, Platform};
 
@@ -14,12 +15,11 @@ pub(super) struct PageHeap {
     pub(super) arenas: Arenas,
     pub(super) pages: PageAllocator,
     pub(super) spans: FixedPool<Span>,
-    pub(super) in_use: Pages,
 }
 
 impl PageHeap {
     pub(super) const fn new() -> PageHeap {
-        PageHeap { arenas: Arenas::new(), pages: PageAllocator::new(), spans: FixedPool::new(), in_use: Pages(0) }
+        PageHeap { arenas: Arenas::new(), pages: PageAllocator::new(), spans: FixedPool::new() }
     }
 
     /// Takes addresses for the heap and all its records. `false`: the address plan has no room for them.
@@ -53,27 +53,60 @@ impl PageHeap {
             }
             first = self.pages.take(pages.0, align.0);
         }
-        let first = first.expect("the heap has just grown by enough");
-        span.open(class, self.arenas.page(first), pages);
-        self.arenas.set_owner(span);
-        self.in_use.0 += pages.0;
+        map.open(span, class, first.expect("the heap has just grown by enough"), pages);
         Ok(span)
     }
 
     /// Gives back the pages of a span that is in no list and no cache, and its record.
-    pub(super) fn free(&mut self, span: &'static Span) {
-        self.arenas.clear_owner(span);
-        self.pages.give_back(self.arenas.page_number(span.base()), span.pages().0);
-        self.in_use.0 -= span.pages().0;
+    pub(super) fn free(&mut self, map: &SpanMap, span: &'static Span) {
+        self.free_one_of_many(map, span);
+        self.pages.summarize();
+    }
+
+    /// [`free`](PageHeap::free) for the sweep, which calls [`PageAllocator::summarize`] after the last.
+    pub(super) fn free_one_of_many(&mut self, map: &SpanMap, span: &'static Span) {
+        map.clear_owner(span);
+        self.pages.give_back_unsummarized(self.arenas.page_number(span.base()), span.pages().0);
         span.set_state(State::Free);
         self.spans.give_back(span);
     }
 
+    /// Fills an empty supply: at least one page, a record for each. On failure nothing has changed, but that the heap may have grown.
+    pub(super) fn fill(
+        &mut self,
+        platform: &dyn Platform,
+        map: &SpanMap,
+        supply: &mut Supply,
+    ) -> Result<(), OutOfFrames> {
+        let mut pages = self.pages.take_cache();
+        if pages.is_none() {
+            self.grow(platform, map, Pages(1), Pages(1))?;
+            pages = self.pages.take_cache();
+        }
+        let mut pages = pages.expect("the heap has just grown");
+        for _ in 0..supply.missing_records(pages.count()) {
+            match self.spans.take(platform, Span::empty) {
+                Ok(record) => supply.add_record(record),
+                Err(out) => {
+                    self.pages.give_back_cache(&mut pages);
+                    return Err(out);
+                }
+            }
+        }
+        *supply.pages() = pages;
+        Ok(())
+    }
+
+    /// Takes a supply's pages back, for others to use, in longer runs. Its records stay.
+    pub(super) fn drain(&mut self, supply: &mut Supply) {
+        self.pages.give_back_cache(supply.pages());
+    }
+
     fn grow(&mut self, platform: &dyn Platform, map: &SpanMap, pages: Pages, align: Pages) -> Result<(), OutOfFrames> {
-        let chunks = self.pages.missing_chunks(pages.0, align.0);
-        self.pages.make_room(platform, chunks)?;
+        let (end, chunks) = (self.pages.end() / CHUNK_PAGES, self.pages.missing_chunks(pages.0, align.0));
+        self.pages.make_room(platform, end + chunks)?;
         self.arenas.grow(platform, map, chunks)?;
-        self.pages.add(chunks);
+        self.pages.add(end, chunks);
         Ok(())
     }
 

@@ -81,7 +81,7 @@ unsafe impl Platform for Pretend {
         );
         state.commits += 1;
         if state.fails == Some(state.commits - 1) {
-            return Err(OutOfFrames { left: Bytes(range.bytes().0 - 4096) });
+            return Err(OutOfFrames { left: Bytes(range.bytes().0 / 2) });
         }
         state.committed.push(range);
         // Each frame is dirty at both its ends; filling all of it would make the tests slow.

@@ -31,6 +31,8 @@ pub(crate) enum State {
     Central,
     /// It holds one large object.
     Large,
+    /// No span yet: the record is in a CPU's supply.
+    Supplied,
 }
 
 /// Bits of 64 neighbouring slots, side by side and so mostly in one cache line. Bits past the last slot are
@@ -106,8 +108,14 @@ impl Span {
             0 => State::Free,
             1 => State::Cached,
             2 => State::Central,
-            _ => State::Large,
+            3 => State::Large,
+            _ => State::Supplied,
         }
+    }
+
+    /// Whether it has pages.
+    pub(super) fn is_open(&self) -> bool {
+        !matches!(self.state(), State::Free | State::Supplied)
     }
 
     /// Whether every word that a mask names is null or a live reference.

@@ -30,7 +30,7 @@ impl Heap {
         for span in page_heap.spans.all() {
             let state = span.state();
             assert!(state != State::Cached, "caches are flushed before a sweep");
-            if state == State::Free {
+            if !span.is_open() {
                 continue;
             }
             if self.clobbers() {
@@ -43,12 +43,13 @@ impl Heap {
             swept.freed_objects += slots.freed;
             swept.freed_bytes.0 += slots.freed * bytes;
             if slots.live == 0 {
-                page_heap.free(span);
+                page_heap.free_one_of_many(&self.map, span);
                 swept.freed_spans += 1;
             } else if state == State::Central {
                 self.central(span.class()).put(span);
             }
         }
+        page_heap.pages.summarize();
         self.live.store(swept.live_bytes.0, Relaxed);
         swept
     }

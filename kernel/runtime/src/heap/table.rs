@@ -8,26 +8,24 @@ use crate::addr::{Address, Bytes, KIB, Range};
 use crate::platform::{OutOfFrames, Platform};
 use core::marker::PhantomData;
 
-/// Frames are taken so many bytes at a time.
-const STEP: Bytes = Bytes(64 * KIB);
-
-pub(crate) struct Table<T> {
+/// Frames are taken `STEP` bytes at a time.
+pub(crate) struct Table<T, const STEP: usize = { 64 * KIB }> {
     range: Range,
     committed: Address,
     length: usize,
     entries: PhantomData<T>,
 }
 
-impl<T: 'static> Table<T> {
-    pub(crate) const fn new() -> Table<T> {
+impl<T: 'static, const STEP: usize> Table<T, STEP> {
+    pub(crate) const fn new() -> Self {
         Table { range: Range::EMPTY, committed: Address(0), length: 0, entries: PhantomData }
     }
 
     /// Takes addresses for `capacity` entries, once, before the first entry. Takes no memory. `false`: there are none.
     pub(crate) fn reserve(&mut self, platform: &dyn Platform, capacity: usize) -> bool {
-        const { assert!(align_of::<T>() <= STEP.0 && size_of::<T>() > 0) };
-        let bytes = Bytes((capacity * size_of::<T>()).next_multiple_of(STEP.0));
-        match platform.reserve(bytes, STEP.0) {
+        const { assert!(align_of::<T>() <= STEP && size_of::<T>() > 0) };
+        let bytes = Bytes((capacity * size_of::<T>()).next_multiple_of(STEP));
+        match platform.reserve(bytes, STEP) {
             Some(range) => {
                 self.range = range;
                 self.committed = range.start;
@@ -39,7 +37,7 @@ impl<T: 'static> Table<T> {
 
     /// Sees to it that `more` entries can be pushed. On failure nothing has changed.
     pub(crate) fn make_room(&mut self, platform: &dyn Platform, more: usize) -> Result<(), OutOfFrames> {
-        let end = self.entry(self.length + more).align_up(STEP.0);
+        let end = self.entry(self.length + more).align_up(STEP);
         if end <= self.committed {
             return Ok(());
         }
@@ -77,7 +75,7 @@ impl<T: 'static> Table<T> {
         let committed = self.committed.0.wrapping_sub(start.0);
         start <= end
             && committed <= self.range.bytes().0
-            && committed.is_multiple_of(STEP.0)
+            && committed.is_multiple_of(STEP)
             && self.length <= committed / size_of::<T>()
     }
 
@@ -101,7 +99,7 @@ impl<T: 'static> Table<T> {
 }
 
 #[cfg(test)]
-impl<T> Table<T> {
+impl<T, const STEP: usize> Table<T, STEP> {
     /// For corruption.rs.
     pub(super) fn length_place(&self) -> *const usize {
         &raw const self.length
@@ -116,7 +114,7 @@ mod tests {
     #[test]
     fn entries_stay_where_they_are_while_the_table_grows() {
         let platform = Pretend::new();
-        let mut table = Table::new();
+        let mut table: Table<u64> = Table::new();
         let count: u64 = if cfg!(miri) { 2000 } else { 100_000 };
         assert!(table.reserve(platform, count as usize));
         for number in 0..count {
@@ -124,13 +122,13 @@ mod tests {
             assert_eq!(table.push(number), table.entry(number as usize));
         }
         assert!(table.entries().iter().copied().eq(0..count));
-        assert_eq!(platform.committed(), (8 * count as usize).next_multiple_of(STEP.0));
+        assert_eq!(platform.committed(), (8 * count as usize).next_multiple_of(64 * KIB));
     }
 
     #[test]
     fn a_full_table_says_so_and_stays_as_it_was() {
         let platform = Pretend::new();
-        let mut table = Table::new();
+        let mut table: Table<u64> = Table::new();
         assert!(table.reserve(platform, 8192));
         table.make_room(platform, 8192).expect("memory");
         (0..8192_u64).for_each(|number| _ = table.push(number));

@@ -66,7 +66,7 @@ fn every_class_is_filled_freed_in_three_orders_and_refilled_and_no_page_is_lost(
             } else {
                 assert_eq!(first, sorted, "the same slots are found again");
             }
-            heap.check().expect("a sound heap");
+            heap.check_with(&[&cache]).expect("a sound heap");
             // All but a third are dead; which, and in which order they were marked, must not matter.
             match order {
                 0 => {}
@@ -80,11 +80,11 @@ fn every_class_is_filled_freed_in_three_orders_and_refilled_and_no_page_is_lost(
             let swept = heap.sweep_all();
             assert_eq!((swept.live_objects, swept.freed_objects), (count / 3, count - count / 3));
             assert_eq!(swept.live_bytes.0, count / 3 * class.slot_bytes());
-            heap.check().expect("a sound heap");
+            heap.check_with(&[&cache]).expect("a sound heap");
             // Then the rest.
             assert_eq!(heap.sweep_all().live_objects, 0);
             assert_eq!((heap.pages_in_use(), heap.live()), (Pages(0), Bytes(0)));
-            heap.check().expect("a sound heap");
+            heap.check_with(&[&cache]).expect("a sound heap");
         }
     }
 }
@@ -104,7 +104,7 @@ fn an_object_is_found_from_every_byte_of_it_and_nothing_from_anywhere_else() {
             }
         }
     }
-    let large = heap.allocate_large(Bytes(40_000), 8, Kind::Noscan, false).expect("memory");
+    let large = heap.allocate_large(&mut cache, Bytes(40_000), 8, Kind::Noscan, false).expect("memory");
     objects.insert(large.addr().get(), 40_960);
     objects.insert(start, 8);
     for address in start..start + heap.committed().0 {
@@ -129,36 +129,66 @@ fn an_object_is_found_from_every_byte_of_it_and_nothing_from_anywhere_else() {
 #[test]
 fn a_96_mib_object_crosses_an_arena_and_is_one_object_throughout() {
     let (heap, platform) = heap();
-    let object = heap.allocate_large(Bytes(96 * MIB), 8, Kind::Noscan, false).expect("memory").addr().get();
+    let mut cache = Cache::new();
+    let object = heap.allocate_large(&mut cache, Bytes(96 * MIB), 8, Kind::Noscan, false).expect("memory").addr().get();
     assert!(Address(object).align_up(64 * MIB).0 < object + 96 * MIB);
     for address in (object..object + 96 * MIB).step_by(PAGE.0 / 2) {
         assert!(heap.find(address).is_some_and(|found| found.base.0 == object && found.bytes() == Bytes(96 * MIB)));
     }
     assert!(heap.find(object + 96 * MIB).is_none() && heap.find(object - 1).is_none());
     assert!(platform.committed() < 97 * MIB);
-    heap.check().expect("a sound heap");
+    heap.check_with(&[&cache]).expect("a sound heap");
     // SAFETY: allocated above, and not used below.
     unsafe { heap.free_large(pointer(object)) };
     assert!(heap.find(object).is_none());
-    heap.check().expect("a sound heap");
+    heap.check_with(&[&cache]).expect("a sound heap");
     assert_eq!(
-        heap.allocate_large(Bytes(96 * MIB), 8, Kind::Noscan, false).map(|again| again.addr().get()),
+        heap.allocate_large(&mut cache, Bytes(96 * MIB), 8, Kind::Noscan, false).map(|again| again.addr().get()),
         Ok(object)
     );
 }
 
 #[test]
+fn short_spans_are_made_of_the_cpus_own_pages_without_a_lock() {
+    let (heap, _) = heap();
+    let (mut cache, mut other) = (Cache::new(), Cache::new());
+    let class = class(8 * KIB, Kind::Noscan);
+    let take = |cache: &mut Cache| allocate(heap, cache, class).expect("memory");
+    // The second CPU's pages are the next 64.
+    let (first, neighbour) = (take(&mut cache), take(&mut other));
+    assert_eq!(neighbour, first + 64 * PAGE.0);
+    let lock = heap.page_heap.lock();
+    for page in 1..64 {
+        assert_eq!(take(&mut cache), first + page * PAGE.0);
+    }
+    let large = heap.allocate_large(&mut other, Bytes(40_000), 8, Kind::Noscan, false).expect("memory");
+    assert_eq!(large.addr().get(), neighbour + PAGE.0);
+    drop(lock);
+    // Sixteen pages are nobody's own, and whose pages are used up gets new ones.
+    let long = heap.allocate_large(&mut other, Bytes(128 * KIB), 8, Kind::Noscan, false).expect("memory");
+    assert_eq!(long.addr().get(), first + 128 * PAGE.0);
+    assert_eq!(take(&mut cache), first + 144 * PAGE.0);
+    assert_eq!(heap.pages_in_use(), Pages(64 + 1 + 5 + 16 + 1));
+    heap.check_with(&[&cache, &other]).expect("a sound heap");
+    // What a CPU gives back is in one piece again.
+    other.flush(heap);
+    assert_eq!(take(&mut other), neighbour + 6 * PAGE.0);
+    heap.check_with(&[&cache, &other]).expect("a sound heap");
+}
+
+#[test]
 fn large_objects_are_aligned_as_asked_and_too_much_is_an_answer() {
     let (heap, _) = heap();
+    let mut cache = Cache::new();
     for align in [8, 8 * KIB, 16 * KIB, MIB, 64 * MIB] {
-        let object = heap.allocate_large(Bytes(40_000), align, Kind::Ambiguous, false).expect("memory");
+        let object = heap.allocate_large(&mut cache, Bytes(40_000), align, Kind::Ambiguous, false).expect("memory");
         assert!(Address(object.addr().get()).is_aligned(align));
     }
     for (bytes, align) in [(200 * MIB, 8), (isize::MAX as usize, 8), (40_000, 128 * MIB)] {
-        let out = heap.allocate_large(Bytes(bytes), align, Kind::Noscan, false);
+        let out = heap.allocate_large(&mut cache, Bytes(bytes), align, Kind::Noscan, false);
         assert!(matches!(out, Err(Shortage::Exhausted { .. })), "{bytes} at {align}");
     }
-    heap.check().expect("a sound heap");
+    heap.check_with(&[&cache]).expect("a sound heap");
 }
 
 #[test]
@@ -178,7 +208,7 @@ fn ambiguous_slots_are_zero_and_so_is_what_a_large_object_leaves_over() {
         }
     }
     for bytes in [32_761, 40_959, 40_960, 40_961] {
-        let object = heap.allocate_large(Bytes(bytes), 8, Kind::Ambiguous, false).expect("memory");
+        let object = heap.allocate_large(&mut cache, Bytes(bytes), 8, Kind::Ambiguous, false).expect("memory");
         // SAFETY: the object is new and has so many bytes.
         unsafe { zero(object, Bytes(bytes)) };
         let whole = Pages::holding(Bytes(bytes)).bytes().0;
@@ -201,9 +231,9 @@ fn a_slot_freed_by_hand_is_the_next_one_given_out_if_its_span_is_cached() {
     assert!(heap.find(objects[0]).is_some_and(Object::is_allocated));
     assert!(!heap.find(objects[172]).is_some_and(Object::is_allocated));
     assert_eq!(allocate(heap, &mut cache, class), Ok(objects[172]));
-    heap.check().expect("a sound heap");
+    heap.check_with(&[&cache]).expect("a sound heap");
     cache.flush(heap);
-    heap.check().expect("a sound heap");
+    heap.check_with(&[&cache]).expect("a sound heap");
     assert_eq!(heap.live(), Bytes(175 * 48));
 }
 
@@ -216,13 +246,13 @@ fn past_the_trigger_only_who_insists_gets_a_new_span() {
     let objects = (0..).take_while(|_| allocate(heap, &mut cache, class).is_ok()).count();
     assert_eq!(objects, 24, "three spans of eight");
     assert_eq!(allocate(heap, &mut cache, class), Err(Shortage::Trigger));
-    assert_eq!(heap.allocate_large(Bytes(40_000), 8, Kind::Noscan, false), Err(Shortage::Trigger));
+    assert_eq!(heap.allocate_large(&mut cache, Bytes(40_000), 8, Kind::Noscan, false), Err(Shortage::Trigger));
     assert_eq!(cache.refill(heap, class, true), Ok(()));
-    assert!(heap.allocate_large(Bytes(40_000), 8, Kind::Noscan, true).is_ok());
+    assert!(heap.allocate_large(&mut cache, Bytes(40_000), 8, Kind::Noscan, true).is_ok());
     assert_eq!(heap.live(), Bytes(4 * 8 * KIB + 40 * KIB));
     cache.flush(heap);
     assert_eq!(heap.live(), Bytes(3 * 8 * KIB + 40 * KIB));
-    heap.check().expect("a sound heap");
+    heap.check_with(&[&cache]).expect("a sound heap");
 }
 
 #[test]
@@ -232,10 +262,10 @@ fn running_out_of_frames_at_any_point_leaves_the_heap_sound_and_usable() {
             allocate(heap, cache, class(bytes, Kind::Precise))?;
         }
         for _ in 0..220 {
-            heap.allocate_large(Bytes(33_000), 8, Kind::Noscan, false)?;
+            heap.allocate_large(cache, Bytes(33_000), 8, Kind::Noscan, false)?;
         }
-        heap.allocate_large(Bytes(9 * MIB), 8, Kind::Noscan, false)?;
-        heap.allocate_large(Bytes(70 * MIB), MIB, Kind::Noscan, false)?;
+        heap.allocate_large(cache, Bytes(9 * MIB), 8, Kind::Noscan, false)?;
+        heap.allocate_large(cache, Bytes(70 * MIB), MIB, Kind::Noscan, false)?;
         allocate(heap, cache, class(8, Kind::Ambiguous)).map(|_| ())
     };
     for failing in 0.. {
@@ -243,7 +273,7 @@ fn running_out_of_frames_at_any_point_leaves_the_heap_sound_and_usable() {
         let mut cache = Cache::new();
         platform.fail_commit_number(failing);
         let outcome = script(heap, &mut cache);
-        heap.check().expect("a sound heap");
+        heap.check_with(&[&cache]).expect("a sound heap");
         if platform.is_going_to_fail() {
             assert!(failing > 6, "each way to take memory was tried");
             break;
@@ -252,7 +282,7 @@ fn running_out_of_frames_at_any_point_leaves_the_heap_sound_and_usable() {
         cache.flush(heap);
         heap.sweep_all();
         assert_eq!(script(heap, &mut cache), Ok(()), "there is memory again");
-        heap.check().expect("a sound heap");
+        heap.check_with(&[&cache]).expect("a sound heap");
     }
 }
 
@@ -273,7 +303,7 @@ fn any_trace_of_allocations_and_collections_agrees_with_a_list_of_objects() {
             }
             let swept = heap.sweep_all();
             assert_eq!(swept.live_objects, held.len());
-            heap.check().expect("a sound heap");
+            heap.check_with(&caches.each_ref()).expect("a sound heap");
             continue;
         }
         if random.below(4) == 0 && !held.is_empty() {
@@ -294,7 +324,7 @@ fn any_trace_of_allocations_and_collections_agrees_with_a_list_of_objects() {
         let words = class.map_or(64, |class| class.slot_bytes() / 8);
         let mask = random.word() >> (64 - words.min(64));
         let base = match class {
-            None => heap.allocate_large(Bytes(bytes), 8, kind, false).expect("memory").addr().get(),
+            None => heap.allocate_large(cache, Bytes(bytes), 8, kind, false).expect("memory").addr().get(),
             Some(class) => {
                 let how = |cache: &mut Cache, class: SpanClass| match class.kind() {
                     Kind::Precise => cache.allocate_precise(class, mask, true),
@@ -316,5 +346,5 @@ fn any_trace_of_allocations_and_collections_agrees_with_a_list_of_objects() {
         assert!(object.is_allocated() && object.base.0 == base);
         assert!(class.is_none_or(|class| class.kind() != Kind::Precise || object.pointer_mask() == mask));
     }
-    heap.check().expect("a sound heap");
+    heap.check_with(&caches.each_ref()).expect("a sound heap");
 }

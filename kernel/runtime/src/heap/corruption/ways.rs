@@ -122,7 +122,10 @@ pub(super) fn of_heap(lab: &mut Lab, random: &mut Random) -> Vec<(&'static str, 
     let pages = &raw mut page_heap.pages;
     let arenas = &raw mut page_heap.arenas;
     // SAFETY: both are fields of the heap, which lives for ever; only their own fields' addresses are taken.
-    let ((chunk, lowest, chunks), (owners, end)) = unsafe { ((*pages).places(), (*arenas).places()) };
+    let ((chunk, hint, chunks), (owners, end)) = unsafe { ((*pages).places(), (*arenas).places()) };
+    let (summaries, leaves) = page_heap.pages.summary_places();
+    // SAFETY: the eighth leaf of at least eight.
+    let beyond = unsafe { summaries[4].add(7) };
     let (pool_free, pool_length, next_free) = page_heap.spans.places(unused);
     let first = page_heap.arenas.page_number(full.base());
     let of = |span: &'static Span| page_heap.arenas.page_number(span.base()) as u64;
@@ -136,19 +139,49 @@ pub(super) fn of_heap(lab: &mut Lab, random: &mut Random) -> Vec<(&'static str, 
     let [partial_head, full_head] = heap.central(class).heads();
     let cache = lab.cache.entry(class);
     let map = heap.map.places();
+    let (supply_first, supply_free) = lab.cache.supply.cached_pages().places();
+    let (other_first, other_free) = lab.other.supply.cached_pages().places();
+    let supplied = lab.cache.supply.cached_pages().pages().next().expect("some are left") as u64;
+    let (records, record_count) = lab.cache.supply.places();
     let live: *const AtomicUsize = &raw const heap.live;
     vec![
         ("a used page free", vec![flip(first as u64)]),
         ("a large object's last page free", vec![flip(of(large) + large.pages().0 as u64 - 1)]),
         ("a free page used", vec![flip(free_page)]),
         ("a used page free and a free one used", vec![flip(of(large)), flip(free_page)]),
-        ("the lowest chunk too high", vec![write(lowest, |lowest| lowest + 1)]),
-        ("the lowest chunk beyond all", vec![write(lowest, |_| 1 << 40)]),
+        ("a root of other pages", vec![write(summaries[0], |root| root ^ 1 << random.below(64))]),
+        ("a summary below the root", vec![write(summaries[1], |summary| summary ^ 1 << random.below(64))]),
+        ("a summary in the middle", vec![write(summaries[2], |summary| summary ^ 1 << random.below(64))]),
+        ("a summary of eight leaves", vec![write(summaries[3], |summary| summary ^ 1 << random.below(64))]),
+        ("a leaf", vec![write(summaries[4], |leaf| leaf ^ 1 << random.below(64))]),
+        ("a leaf of a chunk that is not there", vec![write(beyond, |_| 1 << random.below(64))]),
+        ("leaves less", vec![write(leaves, |length| length - 1)]),
+        ("leaves without end", vec![write(leaves, |_| 1 << 50)]),
+        ("the hint above a free page", vec![write(hint, |_| free_page + 1)]),
+        ("the hint beyond all", vec![write(hint, |_| 1 << 40)]),
+        ("the hint too low", vec![write(hint, |hint| hint - 1)]),
+        ("a supply's page free", vec![flip(supplied)]),
+        ("a supply's page with an owner", vec![write(owner(supplied), |_| record(full))]),
+        ("a page less in a supply", vec![write(supply_free, |free| free & (free - 1))]),
+        ("a page more in a supply", vec![write(supply_free, |free| free | (free + 1))]),
+        ("a supply elsewhere", vec![write(supply_first, |first| first + 64)]),
+        ("a supply within a word", vec![write(supply_first, |first| first + 1)]),
+        ("a supply of no pages that are there", vec![write(supply_first, |_| !63)]),
+        (
+            "a page in two supplies",
+            vec![write(other_first, |_| read(supply_first.cast(), 8)), write(other_free, |_| 1 << (supplied % 64))],
+        ),
+        ("a supply without records", vec![write(records, |_| 0)]),
+        ("a supply with a record less", vec![write(record_count, |count| count - 1)]),
+        ("a supply with a record more", vec![write(record_count, |count| count + 1)]),
+        ("a supply with a span for a record", vec![write(records, |_| record(cached))]),
+        ("a supply with a record of the pool's", vec![write(records, |_| record(unused))]),
+        ("a supply with records from nowhere", vec![write(records, |_| random.word() | 1)]),
         ("a chunk less", vec![write(chunks, |length| length - 1)]),
         ("a chunk more", vec![write(chunks, |length| length + 1)]),
         ("chunks without end", vec![write(chunks, |_| 1 << 50)]),
-        ("a page more in use", vec![write(&raw const page_heap.in_use, |pages| pages + 1)]),
-        ("a page less in use", vec![write(&raw const page_heap.in_use, |pages| pages - 1)]),
+        ("a page more in use", vec![write(map[3], |pages| pages + 1)]),
+        ("a page less in use", vec![write(map[3], |pages| pages - 1)]),
         ("more live", vec![write(live, |live| live + 48)]),
         ("less live", vec![write(live, |live| live - 8)]),
         ("live with any bit flipped", vec![write(live, |live| live ^ 1 << random.below(64))]),

@@ -1,0 +1,226 @@
+//! PageBits: one bit for each of a chunk's 512 pages. Go: mpallocbits.go.
+
+use super::summary::Summary;
+
+/// Pages in a chunk: 4 MiB, the unit in which the heap takes memory from the platform.
+pub(crate) const CHUNK_PAGES: usize = 512;
+
+/// A set bit is a page in use. 64 bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct PageBits([u64; CHUNK_PAGES / 64]);
+
+impl PageBits {
+    pub(super) const FREE: PageBits = PageBits([0; CHUNK_PAGES / 64]);
+    pub(super) const USED: PageBits = PageBits([u64::MAX; CHUNK_PAGES / 64]);
+
+    /// The first of the lowest run of `pages` free pages at or after `from`. Some 30 instructions a word.
+    pub(super) fn find(&self, from: usize, pages: usize) -> Option<usize> {
+        // The free pages just before the word.
+        let mut run = 0;
+        let mut wanted = u64::MAX << (from % 64);
+        for (index, word) in self.0.iter().enumerate().skip(from / 64) {
+            let free = !word & wanted;
+            wanted = u64::MAX;
+            if run + free.trailing_ones() as usize >= pages {
+                return Some(index * 64 - run);
+            }
+            if free == u64::MAX {
+                run += 64;
+                continue;
+            }
+            if pages < 64 {
+                let fits = runs(free, pages);
+                if fits != 0 {
+                    return Some(index * 64 + fits.trailing_zeros() as usize);
+                }
+            }
+            run = free.leading_ones() as usize;
+        }
+        None
+    }
+
+    /// The free pages at the chunk's start and end, and the longest run of them anywhere. 100 to 500 instructions.
+    pub(super) fn summary(&self) -> Summary {
+        let (mut start, mut longest, mut run) = (None, 0, 0);
+        for word in self.0 {
+            if word == 0 {
+                run += 64;
+                continue;
+            }
+            run += word.trailing_zeros() as usize;
+            start = start.or(Some(run));
+            longest = longest.max(run);
+            // Runs within the word count only if they are longer than that.
+            let mut longer = if longest < 64 { runs(!word, longest + 1) } else { 0 };
+            while longer != 0 {
+                longest += 1;
+                longer &= longer >> 1;
+            }
+            run = word.leading_zeros() as usize;
+        }
+        Summary::new(start.unwrap_or(run), longest.max(run), run)
+    }
+
+    /// How many pages at the chunk's end are free.
+    pub(super) fn trailing_free(&self) -> usize {
+        let whole = self.0.iter().rev().take_while(|&&word| word == 0).count();
+        let next = self.0.iter().rev().nth(whole).map_or(0, |word| word.leading_zeros());
+        64 * whole + next as usize
+    }
+
+    pub(super) fn used(&self) -> usize {
+        self.0.iter().map(|word| word.count_ones() as usize).sum()
+    }
+
+    pub(super) fn is_used(&self, page: usize) -> bool {
+        self.0[page / 64] >> (page % 64) & 1 != 0
+    }
+
+    /// Marks free pages as used.
+    pub(super) fn take(&mut self, first: usize, pages: usize) {
+        self.for_each_word(first, pages, PageBits::take_mask);
+    }
+
+    /// Marks used pages as free.
+    pub(super) fn give_back(&mut self, first: usize, pages: usize) {
+        self.for_each_word(first, pages, PageBits::give_back_mask);
+    }
+
+    /// Marks all free pages of the 64 with this one as used; which these were.
+    pub(super) fn take_block(&mut self, page: usize) -> u64 {
+        !core::mem::replace(&mut self.0[page / 64], u64::MAX)
+    }
+
+    /// Marks those pages of the word as used which `mask` names, all of them free.
+    fn take_mask(&mut self, word: usize, mask: u64) {
+        assert!(self.0[word] & mask == 0, "only free pages are taken");
+        self.0[word] |= mask;
+    }
+
+    /// Marks those pages of the word as free which `mask` names, all of them used.
+    pub(super) fn give_back_mask(&mut self, word: usize, mask: u64) {
+        assert!(self.0[word] & mask == mask, "only used pages are given back");
+        self.0[word] &= !mask;
+    }
+
+    fn for_each_word(&mut self, first: usize, pages: usize, change: fn(&mut PageBits, usize, u64)) {
+        let end = first + pages;
+        let mut at = first;
+        while at < end {
+            let stop = end.min((at / 64 + 1) * 64);
+            change(self, at / 64, u64::MAX >> (64 - (stop - at)) << (at % 64));
+            at = stop;
+        }
+    }
+}
+
+/// Which set bits begin a run of `length` (1 to 64) set bits. Some three instructions for each bit of `length`.
+pub(super) fn runs(bits: u64, length: usize) -> u64 {
+    let (mut begins, mut sure) = (bits, 1);
+    while sure < length {
+        // A set bit vouches for `sure` set ones; two that are no further apart vouch for both stretches.
+        let more = sure.min(length - sure);
+        begins &= begins >> more;
+        sure += more;
+    }
+    begins
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::heap::pretend::Random;
+
+    /// The lowest run, found by trying every place.
+    fn first_fit(used: &[bool], from: usize, pages: usize) -> Option<usize> {
+        (from..used.len()).find(|&at| used.get(at..at + pages).is_some_and(|run| run.iter().all(|used| !used)))
+    }
+
+    fn check(bits: &PageBits, naive: &[bool; CHUNK_PAGES], random: &mut Random) {
+        let free_runs = || naive.split(|used| *used).map(<[bool]>::len);
+        let (start, longest, end) = (free_runs().next(), free_runs().max(), free_runs().next_back());
+        let expected = Summary::new(start.unwrap_or(0), longest.unwrap_or(0), end.unwrap_or(0));
+        assert_eq!(bits.summary(), expected);
+        assert_eq!((bits.trailing_free(), bits.used()), (expected.end(), naive.iter().filter(|used| **used).count()));
+        for pages in [1, 2, 63, 64, 65, longest.unwrap_or(0), random.below(20) + 1, random.below(CHUNK_PAGES) + 1] {
+            for from in [0, random.below(CHUNK_PAGES)] {
+                let pages = pages.max(1);
+                assert_eq!(bits.find(from, pages), first_fit(naive, from, pages), "{pages} pages from {from}");
+            }
+        }
+        let page = random.below(CHUNK_PAGES);
+        assert_eq!(bits.is_used(page), naive[page]);
+    }
+
+    #[test]
+    fn ranges_over_word_boundaries_agree_with_one_flag_per_page() {
+        let mut random = Random::new();
+        for (first, pages) in [(0, 1), (63, 1), (63, 2), (64, 64), (1, 511), (0, 512), (100, 300), (511, 1), (5, 0)] {
+            let mut bits = PageBits::FREE;
+            let mut naive = [false; CHUNK_PAGES];
+            bits.take(first, pages);
+            naive[first..first + pages].fill(true);
+            check(&bits, &naive, &mut random);
+            bits.give_back(first, pages);
+            assert_eq!(bits, PageBits::FREE);
+        }
+    }
+
+    #[test]
+    fn any_trace_agrees_with_one_flag_per_page() {
+        let mut random = Random::new();
+        let (mut bits, mut naive) = (PageBits::FREE, [false; CHUNK_PAGES]);
+        for step in 0..if cfg!(miri) { 5 } else { 3000 } {
+            // Now nearly empty, now nearly full, with short runs and with long ones.
+            let longest = [3, 70, 300][step / 100 % 3];
+            let first = random.below(CHUNK_PAGES);
+            let same = naive[first..].iter().take_while(|used| **used == naive[first]).count();
+            let pages = same.min(1 + random.below(longest));
+            let takes = random.below(4) < 1 + step / 300 % 3;
+            if naive[first] != takes {
+                if takes {
+                    bits.take(first, pages)
+                } else {
+                    bits.give_back(first, pages)
+                }
+                naive[first..first + pages].fill(takes);
+            }
+            check(&bits, &naive, &mut random);
+        }
+    }
+
+    #[test]
+    fn a_block_is_taken_whole_and_given_back_as_it_was() {
+        let mut bits = PageBits::FREE;
+        bits.take(130, 3);
+        let before = bits;
+        assert_eq!(bits.take_block(190), !0b11100);
+        assert_eq!((bits.take_block(128), bits.used()), (0, 64));
+        bits.give_back_mask(2, !0b11100);
+        assert_eq!(bits, before);
+    }
+
+    #[test]
+    fn runs_begin_where_so_many_bits_are_set() {
+        assert_eq!(runs(0b0111_0110, 1), 0b0111_0110);
+        assert_eq!(runs(0b0111_0110, 2), 0b0011_0010);
+        assert_eq!(runs(0b0111_0110, 3), 0b0001_0000);
+        assert_eq!((runs(u64::MAX, 64), runs(u64::MAX >> 1, 64)), (1, 0));
+    }
+
+    #[test]
+    #[should_panic(expected = "only free pages are taken")]
+    fn a_page_is_taken_once() {
+        let mut bits = PageBits::FREE;
+        bits.take(10, 2);
+        bits.take(11, 1);
+    }
+
+    #[test]
+    #[should_panic(expected = "only used pages are given back")]
+    fn a_page_is_given_back_once() {
+        let mut bits = PageBits::FREE;
+        bits.take(10, 2);
+        bits.give_back(10, 3);
+    }
+}

@@ -1,0 +1,220 @@
+//! PageAllocator: finds runs of free pages, the lowest first. Go: mpagealloc.go.
+//!
+//! 1. The heap's addresses are cut into chunks of 512 pages (4 MiB). A chunk's bitmap says which pages are in use (bits.rs): 64 bytes.
+//! 2. A [`Summary`] is what the search needs to know of a stretch of addresses: how many pages are free at its start, in the longest run
+//!    inside, and at its end. Each chunk has one, each eight neighbours have one for all of them, and so on for five levels (tree.rs).
+//! 3. To find a run, the walk adds the free pages at the end of one stretch to those at the start of the next. A stretch whose longest run
+//!    is too short is passed in one step, one that has a fit is entered, until the run spans chunks or one bitmap has it.
+//! 4. A hint says below which page nothing is free, so that the walk does not begin at 0. Taking and giving back change bitmaps, then the
+//!    summaries above them.
+//! 5. A CPU takes all that is free of 64 neighbouring pages at once (cache.rs), and makes spans of them without coming here.
+//!
+//! Pages are numbered from the start of the heap's addresses. A page is in use, free, or not there: what was never added, in gaps too,
+//! looks as if it were in use, and nobody gives it back. All of it is under the page heap's lock.
+//!
+//! Memory for a GiB of heap: 16 KiB of bitmaps, 2.3 KiB of summaries. At least 24 KiB: the first frame of each table.
+
+mod bits;
+mod cache;
+mod summary;
+mod tree;
+
+#[cfg(test)]
+mod tests;
+
+pub(crate) use bits::CHUNK_PAGES;
+pub(crate) use cache::{CACHE_PAGES, PageCache};
+
+use super::table::Table;
+use crate::addr::Bytes;
+use crate::platform::{OutOfFrames, Platform};
+use bits::PageBits;
+use summary::Summary;
+use tree::{Place, Tree};
+
+pub(crate) struct PageAllocator {
+    chunks: Table<PageBits, 4096>,
+    tree: Tree,
+    /// No page below is free. Go: `searchAddr`.
+    hint: usize,
+    /// Chunks whose summaries are wrong, first and last. None while anybody looks for pages.
+    stale: Option<(usize, usize)>,
+}
+
+impl PageAllocator {
+    pub(crate) const fn new() -> PageAllocator {
+        PageAllocator { chunks: Table::new(), tree: Tree::new(), hint: 0, stale: None }
+    }
+
+    /// Takes addresses for the records of so many chunks, once.
+    pub(crate) fn reserve(&mut self, platform: &dyn Platform, chunks: usize) -> bool {
+        self.chunks.reserve(platform, chunks) && self.tree.reserve(platform, chunks)
+    }
+
+    /// The memory of bitmaps and summaries.
+    pub(crate) fn records(&self) -> Bytes {
+        Bytes(self.chunks.committed().0 + self.tree.committed().0)
+    }
+
+    /// Sees to it that chunks up to `end` can be added. On failure nothing has changed.
+    pub(crate) fn make_room(&mut self, platform: &dyn Platform, end: usize) -> Result<(), OutOfFrames> {
+        self.chunks.make_room(platform, end.saturating_sub(self.chunks.entries().len()))?;
+        self.tree.make_room(platform, end)
+    }
+
+    /// Adds the free pages of `chunks` chunks from number `first` on, none of which is there, and for which there is room.
+    pub(crate) fn add(&mut self, first: usize, chunks: usize) {
+        while self.chunks.entries().len() < first + chunks {
+            self.chunks.push(PageBits::USED);
+        }
+        self.tree.grow(first + chunks);
+        self.give_back(first * CHUNK_PAGES, chunks * CHUNK_PAGES);
+    }
+
+    /// Takes the lowest run of `pages` (at least one) free pages whose number is a multiple of `align`, and returns its first. O(1) but for
+    /// `pages`; with an `align` above 1, the more unaligned runs are long enough, the longer.
+    pub(crate) fn take(&mut self, pages: usize, align: usize) -> Option<usize> {
+        let mut first = self.find(self.hint, pages)?;
+        while !first.is_multiple_of(align) {
+            first = self.find(first.next_multiple_of(align), pages)?;
+        }
+        self.for_each_chunk(first, pages, PageBits::take);
+        self.summarize();
+        // A single page's place is the lowest that is free at all.
+        if first == self.hint || pages == 1 && align == 1 {
+            self.hint = first + pages;
+        }
+        Some(first)
+    }
+
+    /// Makes pages that were taken free again. O(1) but for `pages`.
+    pub(crate) fn give_back(&mut self, first: usize, pages: usize) {
+        self.give_back_unsummarized(first, pages);
+        self.summarize();
+    }
+
+    /// [`give_back`](PageAllocator::give_back) for who has many runs: [`summarize`](PageAllocator::summarize) comes once, after the last.
+    pub(crate) fn give_back_unsummarized(&mut self, first: usize, pages: usize) {
+        self.for_each_chunk(first, pages, PageBits::give_back);
+        self.hint = self.hint.min(first);
+    }
+
+    /// Brings the summaries up to date.
+    pub(crate) fn summarize(&mut self) {
+        if let Some((first, last)) = self.stale.take() {
+            self.update(first, last);
+        }
+    }
+
+    /// Takes what is free of the 64 pages with the lowest free one. Go: allocToCache.
+    pub(crate) fn take_cache(&mut self) -> Option<PageCache> {
+        let page = self.find(self.hint, 1)?;
+        let (chunk, first) = (page / CHUNK_PAGES, page - page % CACHE_PAGES);
+        let free = self.chunks.entries_mut()[chunk].take_block(page % CHUNK_PAGES);
+        self.update(chunk, chunk);
+        self.hint = first + CACHE_PAGES;
+        Some(PageCache { first, free })
+    }
+
+    /// Takes back what is left in a cache, which is empty then.
+    pub(crate) fn give_back_cache(&mut self, cache: &mut PageCache) {
+        let PageCache { first, free } = core::mem::replace(cache, PageCache::EMPTY);
+        if free == 0 {
+            return;
+        }
+        let chunk = first / CHUNK_PAGES;
+        self.chunks.entries_mut()[chunk].give_back_mask(first % CHUNK_PAGES / 64, free);
+        self.update(chunk, chunk);
+        self.hint = self.hint.min(first);
+    }
+
+    /// How many chunks to add at the end so that `take` with these arguments, which found nothing, succeeds.
+    pub(crate) fn missing_chunks(&self, pages: usize, align: usize) -> usize {
+        let mut free = 0;
+        for chunk in self.chunks.entries().iter().rev() {
+            free += chunk.trailing_free();
+            if *chunk != PageBits::FREE {
+                break;
+            }
+        }
+        let first = (self.end() - free).next_multiple_of(align);
+        (first + pages - self.end()).div_ceil(CHUNK_PAGES)
+    }
+
+    /// The pages there are, gaps among them.
+    pub(crate) fn end(&self) -> usize {
+        self.chunks.entries().len() * CHUNK_PAGES
+    }
+
+    pub(crate) fn used(&self) -> usize {
+        self.chunks.entries().iter().map(PageBits::used).sum()
+    }
+
+    pub(crate) fn is_used(&self, page: usize) -> bool {
+        self.chunks.entries().get(page / CHUNK_PAGES).is_some_and(|chunk| chunk.is_used(page % CHUNK_PAGES))
+    }
+
+    pub(crate) fn check_tables(&self) -> bool {
+        self.stale.is_none()
+            && self.chunks.check()
+            && self.tree.check(self.chunks.entries().len(), |chunk| self.summary(chunk))
+    }
+
+    pub(crate) fn check_hint(&self) -> bool {
+        let page = |(chunk, bits): (usize, &PageBits)| bits.find(0, 1).map(|page| chunk * CHUNK_PAGES + page);
+        self.chunks.entries().iter().enumerate().find_map(page).is_none_or(|lowest| self.hint <= lowest)
+    }
+
+    /// The first of the lowest run at or after `from`.
+    fn find(&self, from: usize, pages: usize) -> Option<usize> {
+        debug_assert!(self.stale.is_none(), "summaries are true while anybody looks");
+        let (chunk, within) = (from / CHUNK_PAGES, from % CHUNK_PAGES);
+        let bits = self.chunks.entries().get(chunk)?;
+        if let Some(page) = bits.find(within, pages) {
+            return Some(chunk * CHUNK_PAGES + page);
+        }
+        let run = bits.trailing_free().min(CHUNK_PAGES - within);
+        match self.tree.find(chunk + 1, run, pages)? {
+            Place::Page(first) => Some(first),
+            Place::Chunk(chunk) => {
+                let page = self.chunks.entries()[chunk].find(0, pages).expect("a chunk has what its summary says");
+                Some(chunk * CHUNK_PAGES + page)
+            }
+        }
+    }
+
+    fn for_each_chunk(&mut self, first: usize, pages: usize, change: fn(&mut PageBits, usize, usize)) {
+        let end = first + pages;
+        let mut at = first;
+        while at < end {
+            let chunk = at / CHUNK_PAGES;
+            let stop = end.min((chunk + 1) * CHUNK_PAGES);
+            change(&mut self.chunks.entries_mut()[chunk], at % CHUNK_PAGES, stop - at);
+            at = stop;
+        }
+        let (first, last) = (first / CHUNK_PAGES, (end - 1) / CHUNK_PAGES);
+        self.stale = Some(self.stale.map_or((first, last), |(lowest, highest)| (lowest.min(first), highest.max(last))));
+    }
+
+    fn update(&mut self, first: usize, last: usize) {
+        let chunks = self.chunks.entries();
+        self.tree.update(first, last, |chunk| chunks[chunk].summary());
+    }
+
+    fn summary(&self, chunk: usize) -> Summary {
+        self.chunks.entries().get(chunk).map_or(Summary::NONE, PageBits::summary)
+    }
+}
+
+#[cfg(test)]
+impl PageAllocator {
+    /// For corruption.rs: the first chunk's bits, the hint, how many chunks there are.
+    pub(super) fn places(&self) -> (*const u64, *const usize, *const usize) {
+        (self.chunks.entries().as_ptr().cast(), &raw const self.hint, self.chunks.length_place())
+    }
+
+    /// For corruption.rs: the first summary of each level, and how many leaves there are.
+    pub(super) fn summary_places(&self) -> ([*const u64; 5], *const usize) {
+        self.tree.places()
+    }
+}

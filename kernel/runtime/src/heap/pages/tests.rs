@@ -1,0 +1,302 @@
+//! The page allocator against a list of free runs, on invented address maps.
+
+use super::*;
+use crate::addr::{GIB, MIB};
+use crate::heap::pretend::{Pretend, Random};
+use std::collections::BTreeMap;
+
+const TIB_CHUNKS: usize = 1024 * GIB / (4 * MIB);
+
+/// An allocator of so many chunks' addresses, and none of them there.
+fn empty(chunks: usize) -> (PageAllocator, &'static Pretend) {
+    let platform = Pretend::new();
+    let mut pages = PageAllocator::new();
+    assert!(pages.reserve(platform, chunks));
+    (pages, platform)
+}
+
+fn add(pages: &mut PageAllocator, platform: &Pretend, first: usize, chunks: usize) {
+    pages.make_room(platform, first + chunks).expect("memory");
+    pages.add(first, chunks);
+}
+
+fn assert_sound(pages: &PageAllocator) {
+    assert!(pages.check_tables() && pages.check_hint());
+}
+
+/// The free runs by their first page, each with its end; no two touch.
+#[derive(Default)]
+struct Naive(BTreeMap<usize, usize>);
+
+impl Naive {
+    /// The lowest fit, found by trying every run.
+    fn first_fit(&self, pages: usize, align: usize) -> Option<usize> {
+        self.0
+            .iter()
+            .map(|(first, end)| (first.next_multiple_of(align), end))
+            .find(|(at, end)| at + pages <= **end)
+            .map(|(at, _)| at)
+    }
+
+    fn take(&mut self, first: usize, pages: usize) {
+        let (&run, &end) = self.0.range(..=first).next_back().expect("a free run");
+        assert!(first + pages <= end, "the pages are free");
+        self.0.remove(&run);
+        if run < first {
+            self.0.insert(run, first);
+        }
+        if first + pages < end {
+            self.0.insert(first + pages, end);
+        }
+    }
+
+    fn give_back(&mut self, first: usize, pages: usize) {
+        let (mut first, mut end) = (first, first + pages);
+        if let Some((&before, &its_end)) = self.0.range(..first).next_back() {
+            assert!(its_end <= first, "the pages were taken");
+            if its_end == first {
+                first = before;
+            }
+        }
+        if let Some(after) = self.0.remove(&end) {
+            end = after;
+        }
+        self.0.insert(first, end);
+    }
+
+    fn free(&self) -> usize {
+        self.0.iter().map(|(first, end)| end - first).sum()
+    }
+
+    fn is_free(&self, page: usize) -> bool {
+        self.0.range(..=page).next_back().is_some_and(|(_, &end)| page < end)
+    }
+}
+
+/// Chunks with gaps: neighbours, and such as no summary below the root has in common.
+const MAPS: [&[(usize, usize)]; 5] = [
+    &[(0, 3)],
+    &[(0, 1), (2, 1), (4, 2), (7, 2), (15, 3)],
+    &[(5, 1), (63, 2), (511, 3), (700, 1)],
+    &[(0, 1), (4090, 9)],
+    &[(4095, 2), (5000, 1)],
+];
+
+#[test]
+fn any_trace_takes_the_runs_that_trying_every_run_would_take() {
+    let mut random = Random::new();
+    // A million; LONG=1 makes it ten times as many.
+    let steps = if cfg!(miri) { 100 } else { 200_000 } * if std::env::var_os("LONG").is_some() { 10 } else { 1 };
+    for map in MAPS {
+        if cfg!(miri) && map[map.len() - 1].0 > 64 {
+            continue;
+        }
+        let (mut pages, platform) = empty(1 << 14);
+        let mut naive = Naive::default();
+        // In any order: gaps are filled later.
+        let mut order = map.to_vec();
+        random.shuffle(&mut order);
+        for (first, chunks) in order {
+            add(&mut pages, platform, first, chunks);
+            naive.give_back(first * CHUNK_PAGES, chunks * CHUNK_PAGES);
+        }
+        let mut taken = Vec::new();
+        let mut caches: Vec<PageCache> = Vec::new();
+        for step in 0..steps {
+            // The heap fills for a while, then it empties.
+            let filling = step / 3000 % 2 == 0;
+            match random.below(16) {
+                0 => match pages.take_cache() {
+                    Some(cache) => {
+                        let lowest = naive.first_fit(1, 1).expect("a page is free");
+                        assert_eq!(cache.first, lowest - lowest % 64);
+                        let block = cache.first..cache.first + 64;
+                        assert!(block.clone().filter(|&page| naive.is_free(page)).eq(cache.pages()));
+                        cache.pages().for_each(|page| naive.take(page, 1));
+                        caches.push(cache);
+                    }
+                    None => assert_eq!(naive.free(), 0),
+                },
+                1..4 if !caches.is_empty() => {
+                    let at = random.below(caches.len());
+                    let size = [1, 1, 2, 3, 5, 16][random.below(6)];
+                    if random.below(3) == 0 {
+                        let mut cache = caches.swap_remove(at);
+                        cache.pages().for_each(|page| naive.give_back(page, 1));
+                        pages.give_back_cache(&mut cache);
+                        assert!(cache.is_empty());
+                    } else if let Some(first) = caches[at].take(size) {
+                        taken.push((first, size));
+                    }
+                }
+                4.. if taken.is_empty() || random.below(5) < if filling { 3 } else { 2 } => {
+                    let size = [1, 1, 1, 2, 10, 64, 100, 513, 700, 1 + random.below(2000)][random.below(10)];
+                    let align = [1, 1, 1, 1, 1, 2, 16, 512, 1024][random.below(9)];
+                    let found = naive.first_fit(size, align);
+                    assert_eq!(pages.take(size, align), found, "{size} pages at {align}");
+                    if let Some(first) = found {
+                        naive.take(first, size);
+                        taken.push((first, size));
+                    }
+                }
+                _ if !taken.is_empty() => {
+                    for _ in 0..taken.len().min([1, 1, 1, 30][random.below(4)]) {
+                        let (first, size) = taken.swap_remove(random.below(taken.len()));
+                        pages.give_back_unsummarized(first, size);
+                        naive.give_back(first, size);
+                    }
+                    pages.summarize();
+                }
+                _ => {}
+            }
+            if step % 5000 == 0 {
+                assert_sound(&pages);
+                assert_eq!(pages.end() - pages.used(), naive.free());
+            }
+            let page = random.below(pages.end());
+            assert_eq!(pages.is_used(page), !naive.is_free(page));
+        }
+        caches.iter_mut().for_each(|cache| pages.give_back_cache(cache));
+        taken.iter().for_each(|&(first, size)| pages.give_back(first, size));
+        assert_sound(&pages);
+        let there: usize = map.iter().map(|(_, chunks)| chunks * CHUNK_PAGES).sum();
+        assert_eq!(pages.end() - pages.used(), there, "no page is lost");
+    }
+}
+
+#[test]
+fn what_is_missing_is_exactly_enough() {
+    let mut random = Random::new();
+    let (mut pages, platform) = empty(4096);
+    let mut naive = Naive::default();
+    for _ in 0..if cfg!(miri) { 5 } else { 200 } {
+        let (size, align) = (1 + random.below(2000), [1, 1, 2, 512, 1024][random.below(5)]);
+        let found = naive.first_fit(size, align);
+        if found.is_none() {
+            let (end, missing) = (pages.end(), pages.missing_chunks(size, align));
+            if missing > 1 {
+                add(&mut pages, platform, end / CHUNK_PAGES, missing - 1);
+                naive.give_back(end, (missing - 1) * CHUNK_PAGES);
+            }
+            assert_eq!(pages.take(size, align), None, "{missing} chunks more are needed");
+            let end = pages.end();
+            add(&mut pages, platform, end / CHUNK_PAGES, 1);
+            naive.give_back(end, CHUNK_PAGES);
+        }
+        let found = naive.first_fit(size, align).expect("there are enough");
+        assert_eq!(pages.take(size, align), Some(found));
+        naive.take(found, size);
+        if random.below(2) == 0 {
+            pages.give_back(found, size);
+            naive.give_back(found, size);
+        }
+    }
+    assert_sound(&pages);
+}
+
+#[test]
+fn runs_span_chunks_families_and_roots() {
+    // 80 GiB: five roots and more.
+    let chunks = if cfg!(miri) { 100 } else { 5 * 4096 };
+    let (mut pages, platform) = empty(TIB_CHUNKS);
+    add(&mut pages, platform, 0, chunks);
+    assert_eq!(pages.take(100, 1), Some(0));
+    assert_eq!(pages.take(chunks * CHUNK_PAGES, 1), None);
+    assert_eq!(pages.take(chunks * CHUNK_PAGES - 100, 1), Some(100), "more than one root has");
+    assert_eq!((pages.take(1, 1), pages.take_cache().is_none()), (None, true));
+    for edge in [1, 8, 64, 512, 4096] {
+        let edge = edge * CHUNK_PAGES;
+        if edge < chunks * CHUNK_PAGES {
+            pages.give_back(edge - 7, 20);
+            assert_eq!((pages.take(21, 1), pages.take(20, 1)), (None, Some(edge - 7)));
+        }
+    }
+    pages.give_back(100, 1000);
+    assert_eq!(pages.take(1, 1), Some(100));
+    assert_sound(&pages);
+}
+
+#[test]
+fn pages_on_both_sides_of_a_gap_are_no_run() {
+    let (mut pages, platform) = empty(64);
+    add(&mut pages, platform, 3, 1);
+    add(&mut pages, platform, 5, 1);
+    assert_eq!(pages.take(513, 1), None);
+    assert_eq!(pages.take(512, 1), Some(3 * CHUNK_PAGES));
+    add(&mut pages, platform, 4, 1);
+    assert_eq!(pages.take(1024, 1), Some(4 * CHUNK_PAGES));
+    assert_sound(&pages);
+}
+
+#[test]
+fn a_heap_without_chunks_has_no_pages() {
+    let (mut pages, _) = empty(64);
+    assert_eq!((pages.take(1, 1), pages.missing_chunks(1, 1), pages.missing_chunks(513, 1)), (None, 1, 2));
+    assert!(pages.take_cache().is_none());
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "it takes hours")]
+fn records_take_a_frame_each_at_first_and_then_18_kib_a_gib() {
+    let (mut pages, platform) = empty(TIB_CHUNKS);
+    add(&mut pages, platform, 0, 1);
+    assert_eq!(platform.committed(), 6 * 4096);
+    add(&mut pages, platform, 1, 64 * 256 - 1);
+    let each = platform.committed() / 64;
+    assert!((18 << 10..19 << 10).contains(&each), "{each} bytes a GiB");
+}
+
+#[test]
+fn without_frames_for_the_records_nothing_has_changed() {
+    for failing in 0..6 {
+        let (mut pages, platform) = empty(TIB_CHUNKS);
+        platform.fail_commit_number(failing);
+        assert!(pages.make_room(platform, 1).is_err());
+        assert_eq!((pages.end(), pages.take(1, 1)), (0, None));
+        add(&mut pages, platform, 0, 1);
+        assert_eq!(pages.take(1, 1), Some(0));
+    }
+}
+
+/// `cargo test --release -p runtime --lib heap::pages::tests::prices -- --ignored --nocapture`; under `valgrind --tool=callgrind` the two
+/// functions below have their instructions counted.
+#[test]
+#[ignore = "it measures"]
+fn prices() {
+    for (state, fill) in [("in order", None), ("in pieces", Some(Random::new()))] {
+        // 4 GiB.
+        let chunks = 1024;
+        let (mut pages, platform) = empty(TIB_CHUNKS);
+        add(&mut pages, platform, 0, chunks);
+        if let Some(mut random) = fill {
+            // The first half has no two free pages together, the third quarter none at all.
+            pages.take(chunks * CHUNK_PAGES, 1);
+            (0..chunks / 2 * CHUNK_PAGES).step_by(3).for_each(|page| pages.give_back(page + random.below(2), 1));
+            pages.give_back(chunks / 4 * 3 * CHUNK_PAGES, chunks / 4 * CHUNK_PAGES);
+        }
+        for size in [1, 16, 512] {
+            const AT_ONCE: usize = 64;
+            // The best of the rounds: the host is busy with other things, too.
+            let best = (0..1000).fold([u128::MAX; 2], |best, _| {
+                let start = std::time::Instant::now();
+                let taken: [usize; AT_ONCE] = core::array::from_fn(|_| take(&mut pages, size));
+                let take_ns = start.elapsed().as_nanos();
+                let between = std::time::Instant::now();
+                taken.iter().for_each(|&first| give_back(&mut pages, first, size));
+                [best[0].min(take_ns), best[1].min(between.elapsed().as_nanos())]
+            });
+            let [take_ns, give_back_ns] = best.map(|ns| ns / AT_ONCE as u128);
+            println!("{state}, {size} pages: take {take_ns} ns, give back {give_back_ns} ns");
+        }
+    }
+}
+
+#[inline(never)]
+fn take(pages: &mut PageAllocator, size: usize) -> usize {
+    pages.take(size, 1).expect("there are enough")
+}
+
+#[inline(never)]
+fn give_back(pages: &mut PageAllocator, first: usize, size: usize) {
+    pages.give_back(first, size);
+}

@@ -1,0 +1,75 @@
+//! Supply: what one CPU has ready for new spans, without a lock: up to 64 free pages, and a record for each. Go: `pcache` and `mspancache`
+//! of p in runtime2.go.
+
+use super::find_object::SpanMap;
+use super::pages::{CACHE_PAGES, PageCache};
+use super::span::{Span, State};
+use super::span_class::SpanClass;
+use super::span_list::SpanList;
+use crate::addr::Pages;
+
+/// A span of this many pages or more is made under the page heap's lock: it would leave the supply with pieces.
+pub(super) const TOO_MANY: Pages = Pages(CACHE_PAGES / 4);
+
+pub(super) struct Supply {
+    pages: PageCache,
+    /// At least as many as there are pages.
+    records: SpanList,
+    record_count: usize,
+}
+
+impl Supply {
+    pub(super) const fn new() -> Supply {
+        Supply { pages: PageCache::EMPTY, records: SpanList::new(), record_count: 0 }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.pages.is_empty()
+    }
+
+    /// A span of so many pages, as [`PageHeap::allocate`](super::page_heap::PageHeap::allocate) gives, if there are so many together. No
+    /// lock.
+    pub(super) fn take(&mut self, map: &SpanMap, class: SpanClass, pages: Pages) -> Option<&'static Span> {
+        let first = self.pages.take(pages.0)?;
+        let span = self.records.pop().expect("there is a record for every page");
+        self.record_count -= 1;
+        map.open(span, class, first, pages);
+        Some(span)
+    }
+
+    /// How many records are missing for so many pages.
+    pub(super) fn missing_records(&self, pages: usize) -> usize {
+        pages.saturating_sub(self.record_count)
+    }
+
+    pub(super) fn add_record(&mut self, record: &'static Span) {
+        record.set_state(State::Supplied);
+        self.records.push(record);
+        self.record_count += 1;
+    }
+
+    /// The pages, for the page heap to fill or to take back.
+    pub(super) fn pages(&mut self) -> &mut PageCache {
+        &mut self.pages
+    }
+
+    /// For the verifier: the pages, whatever they say, ...
+    pub(super) fn cached_pages(&self) -> &PageCache {
+        &self.pages
+    }
+
+    /// ... and how many records are here, if all is well with them.
+    pub(super) fn check(&self, is_record: impl Fn(*const Span) -> bool) -> Option<usize> {
+        let enough = self.record_count >= self.pages.count();
+        let listed = self.records.check(self.record_count, is_record, |span| span.state() == State::Supplied)?;
+        Some(listed).filter(|&listed| enough && listed == self.record_count)
+    }
+}
+
+#[cfg(test)]
+impl Supply {
+    /// For corruption.rs: where the records begin, and how many there are.
+    pub(super) fn places(&self) -> (*const usize, *const usize) {
+        (self.records.head(), &raw const self.record_count)
+    }
+}
