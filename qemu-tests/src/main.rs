@@ -30,6 +30,8 @@ mod panics;
 mod preemption;
 #[cfg(hosted)]
 mod process;
+#[cfg(target_os = "none")]
+mod released_pages;
 #[cfg(any(target_os = "none", hosted))]
 mod roots;
 #[cfg(any(target_os = "none", hosted))]

@@ -3,7 +3,8 @@
 //! 1. The class of an object is a constant of its type; this CPU's cache has a span of it. Taking a slot, writing the value and, for a precise
 //!    object, its pointer mask is one no-safepoint section: the collector never sees half an object.
 //! 2. An empty cache is refilled on the CPU's own stack. The heap never collects; it says [`Shortage`], and here it is decided: at the
-//!    trigger, collect and go on; without memory, collect and try once more, unless GOGC=off; then it is [`Exhausted`].
+//!    trigger, collect and go on; without memory, collect, give the memory of free pages back, and try once more, unless GOGC=off; then it
+//!    is [`Exhausted`].
 //! 3. Plain Rust collections allocate through the global allocator. A layout of alignment under 8 cannot hold a reference, and is never
 //!    scanned (`String`, `Vec<u8>`). One of 8 and more may, and every word of it counts. One byte is added there, so that a pointer one
 //!    past the end stays inside the object.
@@ -152,6 +153,10 @@ fn answer(shortage: Shortage, collected: &mut bool, asked: Bytes) -> Result<(), 
         _ => {
             gc::collect_for(Reason::Allocation);
             *collected = true;
+            if shortage != Shortage::Trigger {
+                // A long run needs frames that short ones have.
+                gc::release_free_pages();
+            }
             Ok(())
         }
     }
@@ -194,6 +199,7 @@ pub(crate) fn retrying<T, A>(
         Err((_, exhausted)) if gc::is_off() => Err(exhausted),
         Err((argument, _)) => {
             gc::collect_for(Reason::Allocation);
+            gc::release_free_pages();
             attempt(argument).map_err(|(_, exhausted)| exhausted)
         }
     }

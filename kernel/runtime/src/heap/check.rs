@@ -89,7 +89,7 @@ impl Heap {
     fn check_caches(&self, page_heap: &PageHeap, caches: &[&Cache], found: &Found) -> Result<(), Broken> {
         let at = page_heap.arenas.page(0);
         let is_record = |span| page_heap.spans.record_at(span).is_some();
-        let (mut cached, mut records, mut pages) = (0, 0, 0);
+        let (mut cached, mut records, mut pages, mut released) = (0, 0, 0, page_heap.pages.released());
         for (number, cache) in caches.iter().enumerate() {
             for span in cache.check() {
                 let (span, at) = span?;
@@ -102,8 +102,10 @@ impl Heap {
             let supply = cache.supply.cached_pages();
             page_heap.check_supply(supply, &caches[..number])?;
             pages += supply.count();
+            released += supply.released();
         }
         ensure(cached == found.cached, "every cached span is in one cache", at)?;
+        ensure(released == self.map.released().0, "pages without memory are counted", at)?;
         ensure(records == found.supplied, "every supplied record is in one supply", at)?;
         ensure(found.pages + pages == page_heap.pages.used(), "every page in use is in a span or a supply", at)
     }
@@ -128,7 +130,7 @@ impl PageHeap {
         ensure(self.arenas.check(&heap.map), "owners are looked up where they are", at)?;
         ensure(self.spans.check_table(), "the table of spans is within its memory", at)?;
         ensure(self.pages.check_tables(), "every summary is of what is below it", at)?;
-        ensure(heap.map.length() == self.committed(), "all pages are found", at)?;
+        ensure(heap.map.length() == self.grown(), "all pages are found", at)?;
         ensure(heap.map.length().0.is_multiple_of(CHUNK.0), "memory comes in whole chunks", at)?;
         ensure(self.pages.check_hint(), "no page below the hint is free", at)
     }
@@ -137,7 +139,7 @@ impl PageHeap {
     fn check_supply(&self, supply: &PageCache, others: &[&Cache]) -> Result<(), Broken> {
         let at = self.arenas.range().start;
         let alone = others.iter().all(|other| supply.is_apart_from(other.supply.cached_pages()));
-        ensure(alone && supply.is_aligned(), "a page is in one supply", at)?;
+        ensure(alone && supply.check(), "a page is in one supply", at)?;
         for page in supply.pages() {
             ensure(self.pages.is_used(page), "a supply's pages are in use", at)?;
             ensure(self.arenas.owner(page).is_null(), "a supply's pages are in no span", self.arenas.page(page))?;

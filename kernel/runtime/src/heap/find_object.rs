@@ -9,7 +9,8 @@
 
 use super::span::{Object, Span};
 use super::span_class::SpanClass;
-use crate::addr::{Address, Bytes, PAGE, Pages};
+use crate::addr::{Address, Bytes, PAGE, Pages, Range};
+use crate::platform::{OutOfFrames, Platform};
 use core::mem::offset_of;
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
@@ -25,6 +26,8 @@ pub(super) struct SpanMap {
     owners: AtomicPtr<Owner>,
     /// How many pages have an owner.
     owned: AtomicUsize,
+    /// How many pages below `length` have no memory.
+    released: AtomicUsize,
 }
 
 impl SpanMap {
@@ -34,6 +37,7 @@ impl SpanMap {
             length: AtomicUsize::new(0),
             owners: AtomicPtr::new(null_mut()),
             owned: AtomicUsize::new(0),
+            released: AtomicUsize::new(0),
         }
     }
 
@@ -58,7 +62,7 @@ impl SpanMap {
 
     /// Makes a record from the pool the span of these pages, which are the caller's: from now on they are found to be the span's. No lock.
     pub(super) fn open(&self, span: &'static Span, class: SpanClass, first: usize, pages: Pages) {
-        span.open(class, Address(self.start.load(Ordering::Relaxed)).plus(Pages(first).bytes()), pages);
+        span.open(class, self.range(first, pages).start, pages);
         self.store(span, core::ptr::from_ref(span).cast_mut());
         self.owned.fetch_add(pages.0, Ordering::Relaxed);
     }
@@ -80,6 +84,27 @@ impl SpanMap {
             // Release: who finds the span finds its geometry too.
             entry.store(owner, Ordering::Release);
         }
+    }
+
+    pub(super) fn range(&self, first: usize, pages: Pages) -> Range {
+        Range::new(Address(self.start.load(Ordering::Relaxed)).plus(Pages(first).bytes()), pages.bytes())
+    }
+
+    /// Counts pages that have no memory any more.
+    pub(super) fn add_released(&self, pages: Pages) {
+        self.released.fetch_add(pages.0, Ordering::Relaxed);
+    }
+
+    /// Gives pages without memory theirs again. May take the platform's locks.
+    #[cold]
+    pub(super) fn commit_again(&self, platform: &dyn Platform, first: usize, pages: Pages) -> Result<(), OutOfFrames> {
+        platform.commit(self.range(first, pages))?;
+        self.released.fetch_sub(pages.0, Ordering::Relaxed);
+        Ok(())
+    }
+
+    pub(super) fn released(&self) -> Pages {
+        Pages(self.released.load(Ordering::Relaxed))
     }
 
     /// How many pages are in spans.
@@ -163,7 +188,8 @@ pub(crate) fn prefetch<const OFFSET: usize>(address: usize) {
 #[cfg(test)]
 impl SpanMap {
     /// For corruption.rs.
-    pub(super) fn places(&self) -> [*const usize; 4] {
-        [self.start.as_ptr(), self.length.as_ptr(), self.owners.as_ptr().cast(), self.owned.as_ptr()]
+    pub(super) fn places(&self) -> [*const usize; 5] {
+        let owners = self.owners.as_ptr().cast();
+        [self.start.as_ptr(), self.length.as_ptr(), owners, self.owned.as_ptr(), self.released.as_ptr()]
     }
 }

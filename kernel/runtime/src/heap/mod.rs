@@ -27,6 +27,8 @@
 //!  2. The sweep makes the marks the allocation bits: unmarked slots are free. A span with none marked gives its
 //!     pages back (`sweep`): bits are cleared, and the summaries above them say so.
 //!  3. Who knows that an object is dead can free its slot at once, if the span is still this CPU's ([`Cache::free`]).
+//!  4. When asked, or when the platform has no frames left, it gets the memory of free pages back; the pages stay ours,
+//!     and have memory again before they become a span (`release`).
 //!
 //! Fresh memory and freed slots are dirty. A noscan object stays so; a precise one has its map written before it can
 //! be seen, and its owner writes the words that the map names; an ambiguous slot is zeroed, all of it.
@@ -36,10 +38,10 @@
 //! never from the heap they describe. Locks: the page heap's, then a class's; no function returns with either, and
 //! callers hold safepoints off around all of them.
 //!
-//! What the records take, for each GiB of heap: 1 MiB to find a page's span, 18 KiB to find free pages, and 320 bytes a
+//! What the records take, for each GiB of heap: 1 MiB to find a page's span, 34 KiB to find free pages, and 320 bytes a
 //! span.
 //!
-//! Simple for now, behind interfaces that stay: one sweep for all spans, no memory given back to the platform.
+//! Simple for now, behind interfaces that stay: one sweep for all spans, and nobody gives memory back in the background.
 
 mod arena;
 mod cache;
@@ -53,6 +55,7 @@ mod marks;
 mod page_heap;
 mod pages;
 mod pointer_map;
+mod release;
 mod size_class;
 mod span;
 mod span_class;
@@ -173,9 +176,14 @@ impl Heap {
         self.page_heap.lock().arenas.range()
     }
 
-    /// The memory that the heap has from the platform for objects.
-    pub(crate) fn committed(&self) -> Bytes {
+    /// What the heap has grown to, whether there is still memory behind it or not.
+    pub(crate) fn grown(&self) -> Bytes {
         self.map.length()
+    }
+
+    /// How much of that has no memory behind it.
+    pub(crate) fn released(&self) -> Bytes {
+        self.map.released().bytes()
     }
 
     /// How much of it is in spans.
@@ -232,13 +240,13 @@ impl Heap {
         align: Pages,
     ) -> Result<&'static Span, OutOfFrames> {
         let is_short = pages < TOO_MANY && align <= Pages(1);
-        if is_short && let Some(span) = supply.take(&self.map, class, pages) {
+        if is_short && let Some(span) = supply.take(self.platform(), &self.map, class, pages)? {
             return Ok(span);
         }
         let mut page_heap = self.page_heap.lock();
         if is_short && supply.is_empty() {
             page_heap.fill(self.platform(), &self.map, supply)?;
-            if let Some(span) = supply.take(&self.map, class, pages) {
+            if let Some(span) = supply.take(self.platform(), &self.map, class, pages)? {
                 return Ok(span);
             }
         }

@@ -53,8 +53,29 @@ impl PageHeap {
             }
             first = self.pages.take(pages.0, align.0);
         }
-        map.open(span, class, first.expect("the heap has just grown by enough"), pages);
+        let first = first.expect("the heap has just grown by enough");
+        if let Err(out) = self.commit_again(platform, map, first, pages.0) {
+            self.pages.give_back(first, pages.0);
+            self.spans.give_back(span);
+            return Err(out);
+        }
+        map.open(span, class, first, pages);
         Ok(span)
+    }
+
+    /// Sees to it that pages just taken have memory.
+    fn commit_again(
+        &mut self,
+        platform: &dyn Platform,
+        map: &SpanMap,
+        first: usize,
+        pages: usize,
+    ) -> Result<(), OutOfFrames> {
+        while let Some((at, run)) = self.pages.next_released(first, pages) {
+            map.commit_again(platform, at, Pages(run))?;
+            self.pages.set_released(at, run, false);
+        }
+        Ok(())
     }
 
     /// Gives back the pages of a span that is in no list and no cache, and its record.
@@ -110,7 +131,7 @@ impl PageHeap {
         Ok(())
     }
 
-    pub(super) fn committed(&self) -> Bytes {
+    pub(super) fn grown(&self) -> Bytes {
         Pages(self.pages.end()).bytes()
     }
 }

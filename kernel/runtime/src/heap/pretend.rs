@@ -95,8 +95,18 @@ unsafe impl Platform for Pretend {
         Ok(())
     }
 
-    fn decommit(&self, _: Range) {
-        unreachable!("the heap gives no frames back")
+    fn decommit(&self, range: Range) {
+        let mut state = self.state();
+        // What is committed of a range before and after this one stays so.
+        let parts = |old: &Range| {
+            [
+                Range { start: old.start, end: old.end.min(range.start) },
+                Range { start: old.start.max(range.end), end: old.end },
+            ]
+        };
+        state.committed = state.committed.iter().flat_map(parts).filter(|part| part.start < part.end).collect();
+        // SAFETY: inside a block of ours, and nobody uses it any more.
+        unsafe { core::ptr::with_exposed_provenance_mut::<u8>(range.start.0).write_bytes(0xde, range.bytes().0) };
     }
 
     fn grow_in_fault(&self, _: Range) -> Result<(), OutOfFrames> {

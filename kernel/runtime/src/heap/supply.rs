@@ -7,6 +7,7 @@ use super::span::{Span, State};
 use super::span_class::SpanClass;
 use super::span_list::SpanList;
 use crate::addr::Pages;
+use crate::platform::{OutOfFrames, Platform};
 
 /// A span of this many pages or more is made under the page heap's lock: it would leave the supply with pieces.
 pub(super) const TOO_MANY: Pages = Pages(CACHE_PAGES / 4);
@@ -29,12 +30,30 @@ impl Supply {
 
     /// A span of so many pages, as [`PageHeap::allocate`](super::page_heap::PageHeap::allocate) gives, if there are so many together. No
     /// lock.
-    pub(super) fn take(&mut self, map: &SpanMap, class: SpanClass, pages: Pages) -> Option<&'static Span> {
-        let first = self.pages.take(pages.0)?;
+    ///
+    /// # Errors
+    /// There is no memory for pages that had been released.
+    pub(super) fn take(
+        &mut self,
+        platform: &dyn Platform,
+        map: &SpanMap,
+        class: SpanClass,
+        pages: Pages,
+    ) -> Result<Option<&'static Span>, OutOfFrames> {
+        let Some(mut taken) = self.pages.take(pages.0) else { return Ok(None) };
+        while taken.released != 0 {
+            let at = taken.released.trailing_zeros() as usize;
+            let run = (taken.released >> at).trailing_ones() as usize;
+            if let Err(out) = map.commit_again(platform, taken.block + at, Pages(run)) {
+                self.pages.put_back(taken);
+                return Err(out);
+            }
+            taken.released &= !(u64::MAX >> (64 - run) << at);
+        }
         let span = self.records.pop().expect("there is a record for every page");
         self.record_count -= 1;
-        map.open(span, class, first, pages);
-        Some(span)
+        map.open(span, class, taken.first, pages);
+        Ok(Some(span))
     }
 
     /// How many records are missing for so many pages.

@@ -107,7 +107,7 @@ fn an_object_is_found_from_every_byte_of_it_and_nothing_from_anywhere_else() {
     let large = heap.allocate_large(&mut cache, Bytes(40_000), 8, Kind::Noscan, false).expect("memory");
     objects.insert(large.addr().get(), 40_960);
     objects.insert(start, 8);
-    for address in start..start + heap.committed().0 {
+    for address in start..start + heap.grown().0 {
         let expected = objects.range(..=address).next_back().filter(|&(base, bytes)| address < base + bytes);
         let found = heap.find(address).filter(|object| object.is_allocated());
         assert_eq!(
@@ -116,7 +116,7 @@ fn an_object_is_found_from_every_byte_of_it_and_nothing_from_anywhere_else() {
         );
     }
     let mut random = Random::new();
-    let end = start + heap.committed().0;
+    let end = start + heap.grown().0;
     for word in [start - 1, end, end + 1, 1 << 63, usize::MAX - 7, start ^ 1 << 47] {
         assert!(heap.find(word).is_none(), "{word:#x}");
     }
@@ -287,6 +287,42 @@ fn running_out_of_frames_at_any_point_leaves_the_heap_sound_and_usable() {
 }
 
 #[test]
+fn released_memory_is_the_platforms_until_its_pages_are_needed() {
+    let (heap, platform) = heap();
+    let mut cache = Cache::new();
+    let mut large = |mib: usize| heap.allocate_large(&mut cache, Bytes(mib * MIB), 8, Kind::Noscan, false);
+    let (below, kept, above) = (large(9).expect("memory"), large(1).expect("memory"), large(30).expect("memory"));
+    let before = platform.committed();
+    for object in [below, above] {
+        // SAFETY: it is not used again.
+        unsafe { heap.free_large(object) };
+    }
+    let mut end = usize::MAX;
+    let runs: Vec<_> = core::iter::from_fn(|| heap.release_below(&mut end)).collect();
+    assert!(runs.iter().all(|run| *run <= Bytes(4 * MIB)));
+    assert_eq!(runs.iter().map(|run| run.0).sum::<usize>(), 39 * MIB);
+    assert_eq!((heap.released(), platform.committed()), (Bytes(39 * MIB), before - 39 * MIB));
+    heap.check_with(&[&cache]).expect("a sound heap");
+    assert!(heap.find(kept.addr().get()).is_some());
+    // The lowest pages are taken again, and only they have memory again; whoever takes them through a cache, too.
+    let mut large = |mib: usize| heap.allocate_large(&mut cache, Bytes(mib * MIB), 8, Kind::Noscan, false);
+    assert_eq!((large(5), heap.released()), (Ok(below), Bytes(34 * MIB)));
+    allocate(heap, &mut cache, class(8 * KIB, Kind::Noscan)).expect("memory");
+    assert_eq!(heap.released(), Bytes(34 * MIB - 8 * KIB));
+    heap.check_with(&[&cache]).expect("a sound heap");
+    // Without frames they stay released.
+    for (bytes, again) in [(30 * MIB, 0), (30 * MIB, 3), (40_000, 0)] {
+        platform.fail_commit_number(again);
+        let out = heap.allocate_large(&mut cache, Bytes(bytes), 8, Kind::Noscan, false);
+        assert!(matches!(out, Err(Shortage::Exhausted { .. })));
+        heap.check_with(&[&cache]).expect("a sound heap");
+    }
+    cache.flush(heap);
+    heap.sweep_all();
+    heap.check_with(&[&cache]).expect("a sound heap");
+}
+
+#[test]
 fn any_trace_of_allocations_and_collections_agrees_with_a_list_of_objects() {
     let mut random = Random::new();
     let (heap, _) = heap();
@@ -303,6 +339,12 @@ fn any_trace_of_allocations_and_collections_agrees_with_a_list_of_objects() {
             }
             let swept = heap.sweep_all();
             assert_eq!(swept.live_objects, held.len());
+            heap.check_with(&caches.each_ref()).expect("a sound heap");
+            continue;
+        }
+        if random.below(100) == 0 {
+            let mut end = usize::MAX;
+            (0..random.below(20)).for_each(|_| _ = heap.release_below(&mut end));
             heap.check_with(&caches.each_ref()).expect("a sound heap");
             continue;
         }

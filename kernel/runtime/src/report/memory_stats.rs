@@ -13,8 +13,10 @@ pub struct MemoryStats {
     pub heap_alloc: usize,
     /// Allocated since the start, but for what its owner gave back; counted as `heap_alloc` is.
     pub total_alloc: usize,
-    /// Committed for the heap.
+    /// What the heap has grown to.
     pub heap_sys: usize,
+    /// How much of that the machine has back.
+    pub heap_released: usize,
     /// In spans.
     pub heap_inuse: usize,
     /// Objects that the last collection found live.
@@ -47,7 +49,8 @@ pub fn memory_stats() -> MemoryStats {
     MemoryStats {
         heap_alloc: HEAP.live().0,
         total_alloc: HEAP.live().0 + totals.freed.0,
-        heap_sys: HEAP.committed().0,
+        heap_sys: HEAP.grown().0,
+        heap_released: HEAP.released().0,
         heap_inuse: HEAP.pages_in_use().bytes().0,
         heap_objects: totals.live_objects,
         heap_marked: totals.live.0,

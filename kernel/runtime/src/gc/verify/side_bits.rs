@@ -33,7 +33,7 @@ impl SideBits {
             self.committed = self.range.start;
             self.heap_start = heap.reserved().start;
         }
-        let bytes = (heap.committed().0 / BYTES_PER_BYTE).next_multiple_of(FRAME);
+        let bytes = (heap.grown().0 / BYTES_PER_BYTE).next_multiple_of(FRAME);
         let end = self.range.start.plus(Bytes(bytes));
         if end > self.committed {
             platform.commit(Range { start: self.committed, end })?;

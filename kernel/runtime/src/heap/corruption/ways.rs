@@ -135,12 +135,14 @@ pub(super) fn of_heap(lab: &mut Lab, random: &mut Random) -> Vec<(&'static str, 
     // SAFETY: a word of the chunk's bits.
     let word = |page: u64| unsafe { chunk.add(page as usize / 64) };
     let flip = |page: u64| write(word(page), |bits| bits ^ 1 << (page % 64));
+    // SAFETY: the chunk's second bitmap.
+    let released = |page: u64| unsafe { chunk.add(8 + page as usize / 64) };
     let class = full.class();
     let [partial_head, full_head] = heap.central(class).heads();
     let cache = lab.cache.entry(class);
     let map = heap.map.places();
-    let (supply_first, supply_free) = lab.cache.supply.cached_pages().places();
-    let (other_first, other_free) = lab.other.supply.cached_pages().places();
+    let (supply_first, supply_free, supply_released) = lab.cache.supply.cached_pages().places();
+    let (other_first, other_free, _) = lab.other.supply.cached_pages().places();
     let supplied = lab.cache.supply.cached_pages().pages().next().expect("some are left") as u64;
     let (records, record_count) = lab.cache.supply.places();
     let live: *const AtomicUsize = &raw const heap.live;
@@ -164,6 +166,14 @@ pub(super) fn of_heap(lab: &mut Lab, random: &mut Random) -> Vec<(&'static str, 
         ("a supply's page with an owner", vec![write(owner(supplied), |_| record(full))]),
         ("a page less in a supply", vec![write(supply_free, |free| free & (free - 1))]),
         ("a page more in a supply", vec![write(supply_free, |free| free | (free + 1))]),
+        ("a page of a supply without memory", vec![write(supply_released, |_| 1 << (supplied % 64))]),
+        (
+            "a page that is in no supply without memory",
+            vec![write(supply_released, |_| read(supply_free.cast(), 8) + 1)],
+        ),
+        ("a used page without memory", vec![write(released(first as u64), |bits| bits ^ 1 << (first % 64))]),
+        ("a free page without memory", vec![write(released(free_page), |bits| bits ^ 1 << (free_page % 64))]),
+        ("a page more without memory", vec![write(map[4], |pages| pages + 1)]),
         ("a supply elsewhere", vec![write(supply_first, |first| first + 64)]),
         ("a supply within a word", vec![write(supply_first, |first| first + 1)]),
         ("a supply of no pages that are there", vec![write(supply_first, |_| !63)]),

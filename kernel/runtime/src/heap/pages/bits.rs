@@ -1,11 +1,38 @@
-//! PageBits: one bit for each of a chunk's 512 pages. Go: mpallocbits.go.
+//! PageBits: one bit for each of a chunk's 512 pages. Chunk: which are in use, and which have no memory. Go: mpallocbits.go.
 
 use super::summary::Summary;
 
 /// Pages in a chunk: 4 MiB, the unit in which the heap takes memory from the platform.
 pub(crate) const CHUNK_PAGES: usize = 512;
 
-/// A set bit is a page in use. 64 bytes.
+/// What is known of 512 pages. 128 bytes.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Chunk {
+    pub(super) used: PageBits,
+    /// Free pages whose memory the platform has again. Go: `scavenged`.
+    pub(super) released: PageBits,
+}
+
+impl Chunk {
+    pub(super) const ABSENT: Chunk = Chunk { used: PageBits::USED, released: PageBits::FREE };
+
+    /// The highest run below `end` of free pages that have memory: its first and how many they are.
+    pub(super) fn last_releasable(&self, end: usize) -> Option<(usize, usize)> {
+        let mut kept = self.used;
+        kept.0.iter_mut().zip(self.released.0).for_each(|(kept, released)| *kept |= released);
+        let last = kept.previous(end, u64::MAX)?;
+        let first = kept.previous(last, 0).map_or(0, |used| used + 1);
+        Some((first, last + 1 - first))
+    }
+
+    /// Whether only free pages have no memory.
+    pub(super) fn check(&self) -> bool {
+        self.used.0.iter().zip(self.released.0).all(|(used, released)| used & released == 0)
+    }
+}
+
+/// A set bit is a page in use, or one that has been released. 64 bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct PageBits([u64; CHUNK_PAGES / 64]);
 
@@ -39,10 +66,10 @@ impl PageBits {
         None
     }
 
-    /// The free pages at the chunk's start and end, and the longest run of them anywhere. 100 to 500 instructions.
+    /// The free pages at the chunk's start and end, and the longest run of them anywhere. 100 to 300 instructions.
     pub(super) fn summary(&self) -> Summary {
         let (mut start, mut longest, mut run) = (None, 0, 0);
-        for word in self.0 {
+        for &word in &self.0 {
             if word == 0 {
                 run += 64;
                 continue;
@@ -50,15 +77,40 @@ impl PageBits {
             run += word.trailing_zeros() as usize;
             start = start.or(Some(run));
             longest = longest.max(run);
+            run = word.leading_zeros() as usize;
+            longest = longest.max(run);
             // Runs within the word count only if they are longer than that.
             let mut longer = if longest < 64 { runs(!word, longest + 1) } else { 0 };
             while longer != 0 {
                 longest += 1;
                 longer &= longer >> 1;
             }
-            run = word.leading_zeros() as usize;
         }
         Summary::new(start.unwrap_or(run), longest.max(run), run)
+    }
+
+    /// The lowest page at or after `from` that is in use.
+    pub(super) fn next_used(&self, from: usize) -> Option<usize> {
+        let mut wanted = u64::MAX << (from % 64);
+        for (index, word) in self.0.iter().enumerate().skip(from / 64) {
+            if word & wanted != 0 {
+                return Some(index * 64 + (word & wanted).trailing_zeros() as usize);
+            }
+            wanted = u64::MAX;
+        }
+        None
+    }
+
+    /// The highest page below `end` whose bit differs from those of `flip`.
+    fn previous(&self, end: usize, flip: u64) -> Option<usize> {
+        for index in (0..end.div_ceil(64)).rev() {
+            let wanted = u64::MAX >> (64 - (end - index * 64).min(64));
+            let found = (self.0[index] ^ flip) & wanted;
+            if found != 0 {
+                return Some(index * 64 + 63 - found.leading_zeros() as usize);
+            }
+        }
+        None
     }
 
     /// How many pages at the chunk's end are free.
@@ -86,13 +138,13 @@ impl PageBits {
         self.for_each_word(first, pages, PageBits::give_back_mask);
     }
 
-    /// Marks all free pages of the 64 with this one as used; which these were.
-    pub(super) fn take_block(&mut self, page: usize) -> u64 {
-        !core::mem::replace(&mut self.0[page / 64], u64::MAX)
+    /// The 64 pages with this one.
+    pub(super) fn block(&self, page: usize) -> u64 {
+        self.0[page / 64]
     }
 
     /// Marks those pages of the word as used which `mask` names, all of them free.
-    fn take_mask(&mut self, word: usize, mask: u64) {
+    pub(super) fn take_mask(&mut self, word: usize, mask: u64) {
         assert!(self.0[word] & mask == 0, "only free pages are taken");
         self.0[word] |= mask;
     }
@@ -150,6 +202,11 @@ mod tests {
         }
         let page = random.below(CHUNK_PAGES);
         assert_eq!(bits.is_used(page), naive[page]);
+        assert_eq!(bits.next_used(page), (page..CHUNK_PAGES).find(|&page| naive[page]));
+        let chunk = Chunk { used: *bits, released: PageBits::FREE };
+        let last = (0..page).rfind(|&page| !naive[page]);
+        let first = |last| (0..last).rfind(|&page| naive[page]).map_or(0, |used| used + 1);
+        assert_eq!(chunk.last_releasable(page), last.map(|last| (first(last), last + 1 - first(last))));
     }
 
     #[test]
@@ -194,10 +251,24 @@ mod tests {
         let mut bits = PageBits::FREE;
         bits.take(130, 3);
         let before = bits;
-        assert_eq!(bits.take_block(190), !0b11100);
-        assert_eq!((bits.take_block(128), bits.used()), (0, 64));
+        assert_eq!(bits.block(190), 0b11100);
+        bits.take_mask(2, !0b11100);
+        assert_eq!((bits.block(128), bits.used()), (u64::MAX, 64));
         bits.give_back_mask(2, !0b11100);
         assert_eq!(bits, before);
+    }
+
+    #[test]
+    fn what_has_no_memory_is_not_released_again() {
+        let mut chunk = Chunk { used: PageBits::FREE, released: PageBits::FREE };
+        assert_eq!((chunk.last_releasable(CHUNK_PAGES), chunk.last_releasable(0)), (Some((0, CHUNK_PAGES)), None));
+        chunk.used.take(100, 100);
+        chunk.released.take(300, CHUNK_PAGES - 300);
+        assert_eq!(chunk.last_releasable(CHUNK_PAGES), Some((200, 100)));
+        assert_eq!(chunk.last_releasable(200), Some((0, 100)));
+        assert!(chunk.check());
+        chunk.used.take(511, 1);
+        assert!(!chunk.check());
     }
 
     #[test]

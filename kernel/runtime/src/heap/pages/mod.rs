@@ -1,6 +1,7 @@
 //! PageAllocator: finds runs of free pages, the lowest first. Go: mpagealloc.go.
 //!
-//! 1. The heap's addresses are cut into chunks of 512 pages (4 MiB). A chunk's bitmap says which pages are in use (bits.rs): 64 bytes.
+//! 1. The heap's addresses are cut into chunks of 512 pages (4 MiB). A chunk's bitmaps say which pages are in use,
+//!    and which of the free ones have no memory (bits.rs): 128 bytes.
 //! 2. A [`Summary`] is what the search needs to know of a stretch of addresses: how many pages are free at its start, in the longest run
 //!    inside, and at its end. Each chunk has one, each eight neighbours have one for all of them, and so on for five levels (tree.rs).
 //! 3. To find a run, the walk adds the free pages at the end of one stretch to those at the start of the next. A stretch whose longest run
@@ -8,11 +9,12 @@
 //! 4. A hint says below which page nothing is free, so that the walk does not begin at 0. Taking and giving back change bitmaps, then the
 //!    summaries above them.
 //! 5. A CPU takes all that is free of 64 neighbouring pages at once (cache.rs), and makes spans of them without coming here.
+//! 6. Free pages may have given their memory back to the platform. Who takes them gets it again before they become a span.
 //!
 //! Pages are numbered from the start of the heap's addresses. A page is in use, free, or not there: what was never added, in gaps too,
 //! looks as if it were in use, and nobody gives it back. All of it is under the page heap's lock.
 //!
-//! Memory for a GiB of heap: 16 KiB of bitmaps, 2.3 KiB of summaries. At least 24 KiB: the first frame of each table.
+//! Memory for a GiB of heap: 32 KiB of bitmaps, 2.3 KiB of summaries. At least 24 KiB: the first frame of each table.
 
 mod bits;
 mod cache;
@@ -28,12 +30,12 @@ pub(crate) use cache::{CACHE_PAGES, PageCache};
 use super::table::Table;
 use crate::addr::Bytes;
 use crate::platform::{OutOfFrames, Platform};
-use bits::PageBits;
+use bits::{Chunk, PageBits};
 use summary::Summary;
 use tree::{Place, Tree};
 
 pub(crate) struct PageAllocator {
-    chunks: Table<PageBits, 4096>,
+    chunks: Table<Chunk, 4096>,
     tree: Tree,
     /// No page below is free. Go: `searchAddr`.
     hint: usize,
@@ -65,7 +67,7 @@ impl PageAllocator {
     /// Adds the free pages of `chunks` chunks from number `first` on, none of which is there, and for which there is room.
     pub(crate) fn add(&mut self, first: usize, chunks: usize) {
         while self.chunks.entries().len() < first + chunks {
-            self.chunks.push(PageBits::USED);
+            self.chunks.push(Chunk::ABSENT);
         }
         self.tree.grow(first + chunks);
         self.give_back(first * CHUNK_PAGES, chunks * CHUNK_PAGES);
@@ -109,31 +111,75 @@ impl PageAllocator {
     /// Takes what is free of the 64 pages with the lowest free one. Go: allocToCache.
     pub(crate) fn take_cache(&mut self) -> Option<PageCache> {
         let page = self.find(self.hint, 1)?;
-        let (chunk, first) = (page / CHUNK_PAGES, page - page % CACHE_PAGES);
-        let free = self.chunks.entries_mut()[chunk].take_block(page % CHUNK_PAGES);
-        self.update(chunk, chunk);
+        let (number, first) = (page / CHUNK_PAGES, page - page % CACHE_PAGES);
+        let chunk = &mut self.chunks.entries_mut()[number];
+        let (free, released) = (!chunk.used.block(page % CHUNK_PAGES), chunk.released.block(page % CHUNK_PAGES));
+        let word = first % CHUNK_PAGES / 64;
+        chunk.used.take_mask(word, free);
+        chunk.released.give_back_mask(word, released);
+        self.update(number, number);
         self.hint = first + CACHE_PAGES;
-        Some(PageCache { first, free })
+        Some(PageCache { first, free, released })
     }
 
     /// Takes back what is left in a cache, which is empty then.
     pub(crate) fn give_back_cache(&mut self, cache: &mut PageCache) {
-        let PageCache { first, free } = core::mem::replace(cache, PageCache::EMPTY);
+        let PageCache { first, free, released } = core::mem::replace(cache, PageCache::EMPTY);
         if free == 0 {
             return;
         }
-        let chunk = first / CHUNK_PAGES;
-        self.chunks.entries_mut()[chunk].give_back_mask(first % CHUNK_PAGES / 64, free);
-        self.update(chunk, chunk);
+        let (number, word) = (first / CHUNK_PAGES, first % CHUNK_PAGES / 64);
+        let chunk = &mut self.chunks.entries_mut()[number];
+        chunk.used.give_back_mask(word, free);
+        chunk.released.take_mask(word, released);
+        self.update(number, number);
         self.hint = self.hint.min(first);
+    }
+
+    /// The lowest run without memory of `pages` taken from `first` on, and how long it is. For who took them, to see to it.
+    pub(crate) fn next_released(&self, first: usize, pages: usize) -> Option<(usize, usize)> {
+        let mut at = first;
+        while at < first + pages {
+            let (chunk, end) = (at / CHUNK_PAGES, (at / CHUNK_PAGES + 1) * CHUNK_PAGES);
+            let released = &self.chunks.entries()[chunk].released;
+            if let Some(page) = released.next_used(at % CHUNK_PAGES) {
+                let run = (page..CHUNK_PAGES).take_while(|&page| released.is_used(page)).count();
+                let start = chunk * CHUNK_PAGES + page;
+                return (start < first + pages).then(|| (start, run.min(first + pages - start)));
+            }
+            at = end;
+        }
+        None
+    }
+
+    /// Notes of a run in one chunk whether it has no memory. For who took it.
+    pub(crate) fn set_released(&mut self, first: usize, pages: usize, released: bool) {
+        let bits = &mut self.chunks.entries_mut()[first / CHUNK_PAGES].released;
+        match released {
+            true => bits.take(first % CHUNK_PAGES, pages),
+            false => bits.give_back(first % CHUNK_PAGES, pages),
+        }
+    }
+
+    /// Takes the highest run of free pages below page `end`, in one chunk, that have memory: its first, and how many they are. The highest,
+    /// because the lowest are taken again first. O(chunks passed over).
+    pub(crate) fn take_releasable(&mut self, end: usize) -> Option<(usize, usize)> {
+        let end = end.min(self.end());
+        let (number, (first, pages)) = (0..end.div_ceil(CHUNK_PAGES)).rev().find_map(|number| {
+            let end = (end - number * CHUNK_PAGES).min(CHUNK_PAGES);
+            Some((number, self.chunks.entries()[number].last_releasable(end)?))
+        })?;
+        self.chunks.entries_mut()[number].used.take(first, pages);
+        self.update(number, number);
+        Some((number * CHUNK_PAGES + first, pages))
     }
 
     /// How many chunks to add at the end so that `take` with these arguments, which found nothing, succeeds.
     pub(crate) fn missing_chunks(&self, pages: usize, align: usize) -> usize {
         let mut free = 0;
         for chunk in self.chunks.entries().iter().rev() {
-            free += chunk.trailing_free();
-            if *chunk != PageBits::FREE {
+            free += chunk.used.trailing_free();
+            if chunk.used != PageBits::FREE {
                 break;
             }
         }
@@ -146,22 +192,27 @@ impl PageAllocator {
         self.chunks.entries().len() * CHUNK_PAGES
     }
 
+    pub(crate) fn released(&self) -> usize {
+        self.chunks.entries().iter().map(|chunk| chunk.released.used()).sum()
+    }
+
     pub(crate) fn used(&self) -> usize {
-        self.chunks.entries().iter().map(PageBits::used).sum()
+        self.chunks.entries().iter().map(|chunk| chunk.used.used()).sum()
     }
 
     pub(crate) fn is_used(&self, page: usize) -> bool {
-        self.chunks.entries().get(page / CHUNK_PAGES).is_some_and(|chunk| chunk.is_used(page % CHUNK_PAGES))
+        self.chunks.entries().get(page / CHUNK_PAGES).is_some_and(|chunk| chunk.used.is_used(page % CHUNK_PAGES))
     }
 
     pub(crate) fn check_tables(&self) -> bool {
         self.stale.is_none()
             && self.chunks.check()
+            && self.chunks.entries().iter().all(Chunk::check)
             && self.tree.check(self.chunks.entries().len(), |chunk| self.summary(chunk))
     }
 
     pub(crate) fn check_hint(&self) -> bool {
-        let page = |(chunk, bits): (usize, &PageBits)| bits.find(0, 1).map(|page| chunk * CHUNK_PAGES + page);
+        let page = |(number, chunk): (usize, &Chunk)| chunk.used.find(0, 1).map(|page| number * CHUNK_PAGES + page);
         self.chunks.entries().iter().enumerate().find_map(page).is_none_or(|lowest| self.hint <= lowest)
     }
 
@@ -169,7 +220,7 @@ impl PageAllocator {
     fn find(&self, from: usize, pages: usize) -> Option<usize> {
         debug_assert!(self.stale.is_none(), "summaries are true while anybody looks");
         let (chunk, within) = (from / CHUNK_PAGES, from % CHUNK_PAGES);
-        let bits = self.chunks.entries().get(chunk)?;
+        let bits = &self.chunks.entries().get(chunk)?.used;
         if let Some(page) = bits.find(within, pages) {
             return Some(chunk * CHUNK_PAGES + page);
         }
@@ -177,7 +228,7 @@ impl PageAllocator {
         match self.tree.find(chunk + 1, run, pages)? {
             Place::Page(first) => Some(first),
             Place::Chunk(chunk) => {
-                let page = self.chunks.entries()[chunk].find(0, pages).expect("a chunk has what its summary says");
+                let page = self.chunks.entries()[chunk].used.find(0, pages).expect("a chunk has what its summary says");
                 Some(chunk * CHUNK_PAGES + page)
             }
         }
@@ -189,7 +240,7 @@ impl PageAllocator {
         while at < end {
             let chunk = at / CHUNK_PAGES;
             let stop = end.min((chunk + 1) * CHUNK_PAGES);
-            change(&mut self.chunks.entries_mut()[chunk], at % CHUNK_PAGES, stop - at);
+            change(&mut self.chunks.entries_mut()[chunk].used, at % CHUNK_PAGES, stop - at);
             at = stop;
         }
         let (first, last) = (first / CHUNK_PAGES, (end - 1) / CHUNK_PAGES);
@@ -198,11 +249,11 @@ impl PageAllocator {
 
     fn update(&mut self, first: usize, last: usize) {
         let chunks = self.chunks.entries();
-        self.tree.update(first, last, |chunk| chunks[chunk].summary());
+        self.tree.update(first, last, |chunk| chunks[chunk].used.summary());
     }
 
     fn summary(&self, chunk: usize) -> Summary {
-        self.chunks.entries().get(chunk).map_or(Summary::NONE, PageBits::summary)
+        self.chunks.entries().get(chunk).map_or(Summary::NONE, |chunk| chunk.used.summary())
     }
 }
 

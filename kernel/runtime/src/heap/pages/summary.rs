@@ -50,7 +50,8 @@ impl Summary {
         let (mut start, mut longest, mut run) = (None, 0, 0);
         for child in children {
             // No child is as long as a root.
-            let [first, inside, last] = [0, BITS, 2 * BITS].map(|shift| (child.0 >> shift & MASK) as usize);
+            let field = |index| (child.0 >> (index * BITS) & MASK) as usize;
+            let (first, inside, last) = (field(0), field(1), field(2));
             run += first;
             if first == pages {
                 continue;
