@@ -13,7 +13,7 @@ import gdb
 PAGE = 8192
 CLASSES = 68
 KINDS = ["noscan", "precise", "ambiguous"]
-SPAN_STATES = ["free", "cached", "central", "large", "supplied"]
+SPAN_STATES = ["free", "supplied", "cached", "central", "large"]
 WRAPPINGS = ["value", "data", "inner", "v", "__0", "pointer"]
 
 

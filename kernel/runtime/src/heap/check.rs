@@ -43,12 +43,13 @@ pub(super) fn ensure(holds: bool, invariant: &'static str, at: Address) -> Resul
 impl Heap {
     /// Checks the heap at rest, whose every cache is given: no collection is marking or sweeping, nobody allocates. O(pages + slots).
     pub(crate) fn check_with(&self, caches: &[&Cache]) -> Result<(), Broken> {
-        let page_heap = self.page_heap.lock();
+        let mut page_heap = self.page_heap.lock();
+        page_heap.pages.summarize();
         page_heap.check(self)?;
         let at = page_heap.arenas.page(0);
         let mut found = Found::default();
         for span in page_heap.spans.all() {
-            ensure(span.raw_state() <= State::Supplied as u8, "a span is in a state", address_of(span))?;
+            ensure(span.raw_state() <= State::Large as u8, "a span is in a state", address_of(span))?;
             found.free += usize::from(span.state() == State::Free);
             found.supplied += usize::from(span.state() == State::Supplied);
             if !span.is_open() {

@@ -75,10 +75,10 @@ impl SpanMap {
 
     fn store(&self, span: &'static Span, owner: *mut Span) {
         let first = (span.base().0 - self.start.load(Ordering::Relaxed)) / PAGE.0;
-        let end = first + span.pages().0;
-        assert!(end <= self.length.load(Ordering::Acquire) / PAGE.0, "a span lies in the heap's memory");
-        let owners = self.owners.load(Ordering::Relaxed);
-        for page in first..end {
+        let pages = span.pages().0;
+        assert!(first + pages <= self.length.load(Ordering::Acquire) / PAGE.0, "a span lies in the heap's memory");
+        let owners = self.owners.load(Ordering::Relaxed).wrapping_add(first);
+        for page in 0..pages {
             // SAFETY: as in `owner`: below `length`.
             let entry = unsafe { &*owners.add(page) };
             // Release: who finds the span finds its geometry too.

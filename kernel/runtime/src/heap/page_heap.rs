@@ -80,14 +80,8 @@ impl PageHeap {
 
     /// Gives back the pages of a span that is in no list and no cache, and its record.
     pub(super) fn free(&mut self, map: &SpanMap, span: &'static Span) {
-        self.free_one_of_many(map, span);
-        self.pages.summarize();
-    }
-
-    /// [`free`](PageHeap::free) for the sweep, which calls [`PageAllocator::summarize`] after the last.
-    pub(super) fn free_one_of_many(&mut self, map: &SpanMap, span: &'static Span) {
         map.clear_owner(span);
-        self.pages.give_back_unsummarized(self.arenas.page_number(span.base()), span.pages().0);
+        self.pages.give_back(self.arenas.page_number(span.base()), span.pages().0);
         span.set_state(State::Free);
         self.spans.give_back(span);
     }

@@ -25,14 +25,14 @@ use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, 
 pub(crate) enum State {
     /// Nowhere: the record is in its pool.
     Free,
+    /// No span yet: the record is in a CPU's supply.
+    Supplied,
     /// In one CPU's cache, which alone allocates from it.
     Cached,
     /// In one of its class's central lists.
     Central,
     /// It holds one large object.
     Large,
-    /// No span yet: the record is in a CPU's supply.
-    Supplied,
 }
 
 /// Bits of 64 neighbouring slots, side by side and so mostly in one cache line. Bits past the last slot are
@@ -106,16 +106,16 @@ impl Span {
     pub(crate) fn state(&self) -> State {
         match self.state.load(Relaxed) {
             0 => State::Free,
-            1 => State::Cached,
-            2 => State::Central,
-            3 => State::Large,
-            _ => State::Supplied,
+            1 => State::Supplied,
+            2 => State::Cached,
+            3 => State::Central,
+            _ => State::Large,
         }
     }
 
     /// Whether it has pages.
     pub(super) fn is_open(&self) -> bool {
-        !matches!(self.state(), State::Free | State::Supplied)
+        self.raw_state() > State::Supplied as u8
     }
 
     /// Whether every word that a mask names is null or a live reference.

@@ -28,11 +28,11 @@ impl Heap {
         // A span's class is locked within the page heap's lock; nobody locks the other way round.
         let mut page_heap = self.page_heap.lock();
         for span in page_heap.spans.all() {
-            let state = span.state();
-            assert!(state != State::Cached, "caches are flushed before a sweep");
             if !span.is_open() {
                 continue;
             }
+            let state = span.state();
+            assert!(state != State::Cached, "caches are flushed before a sweep");
             if self.clobbers() {
                 span.clobber_unmarked();
             }
@@ -43,13 +43,12 @@ impl Heap {
             swept.freed_objects += slots.freed;
             swept.freed_bytes.0 += slots.freed * bytes;
             if slots.live == 0 {
-                page_heap.free_one_of_many(&self.map, span);
+                page_heap.free(&self.map, span);
                 swept.freed_spans += 1;
             } else if state == State::Central {
                 self.central(span.class()).put(span);
             }
         }
-        page_heap.pages.summarize();
         self.live.store(swept.live_bytes.0, Relaxed);
         swept
     }

@@ -6,8 +6,8 @@
 //!    inside, and at its end. Each chunk has one, each eight neighbours have one for all of them, and so on for five levels (tree.rs).
 //! 3. To find a run, the walk adds the free pages at the end of one stretch to those at the start of the next. A stretch whose longest run
 //!    is too short is passed in one step, one that has a fit is entered, until the run spans chunks or one bitmap has it.
-//! 4. A hint says below which page nothing is free, so that the walk does not begin at 0. Taking and giving back change bitmaps, then the
-//!    summaries above them.
+//! 4. A hint says below which page nothing is free, so that the walk does not begin at 0. Taking and giving back change bitmaps; the
+//!    summaries follow when the tree is next asked, that is when the hint's chunk has no fit, or when a chunk far away changes.
 //! 5. A CPU takes all that is free of 64 neighbouring pages at once (cache.rs), and makes spans of them without coming here.
 //! 6. Free pages may have given their memory back to the platform. Who takes them gets it again before they become a span.
 //!
@@ -34,12 +34,15 @@ use bits::{Chunk, PageBits};
 use summary::Summary;
 use tree::{Place, Tree};
 
+/// Changed chunks so near each other have their summaries made together, with those in between.
+const NEAR: usize = 16;
+
 pub(crate) struct PageAllocator {
     chunks: Table<Chunk, 4096>,
     tree: Tree,
     /// No page below is free. Go: `searchAddr`.
     hint: usize,
-    /// Chunks whose summaries are wrong, first and last. None while anybody looks for pages.
+    /// Chunks that have changed since their summaries were made, first and last. None while the tree is asked.
     stale: Option<(usize, usize)>,
 }
 
@@ -81,7 +84,6 @@ impl PageAllocator {
             first = self.find(first.next_multiple_of(align), pages)?;
         }
         self.for_each_chunk(first, pages, PageBits::take);
-        self.summarize();
         // A single page's place is the lowest that is free at all.
         if first == self.hint || pages == 1 && align == 1 {
             self.hint = first + pages;
@@ -89,14 +91,8 @@ impl PageAllocator {
         Some(first)
     }
 
-    /// Makes pages that were taken free again. O(1) but for `pages`.
+    /// Makes pages that were taken free again. O(pages).
     pub(crate) fn give_back(&mut self, first: usize, pages: usize) {
-        self.give_back_unsummarized(first, pages);
-        self.summarize();
-    }
-
-    /// [`give_back`](PageAllocator::give_back) for who has many runs: [`summarize`](PageAllocator::summarize) comes once, after the last.
-    pub(crate) fn give_back_unsummarized(&mut self, first: usize, pages: usize) {
         self.for_each_chunk(first, pages, PageBits::give_back);
         self.hint = self.hint.min(first);
     }
@@ -117,7 +113,7 @@ impl PageAllocator {
         let word = first % CHUNK_PAGES / 64;
         chunk.used.take_mask(word, free);
         chunk.released.give_back_mask(word, released);
-        self.update(number, number);
+        self.note_change(number, number);
         self.hint = first + CACHE_PAGES;
         Some(PageCache { first, free, released })
     }
@@ -132,7 +128,7 @@ impl PageAllocator {
         let chunk = &mut self.chunks.entries_mut()[number];
         chunk.used.give_back_mask(word, free);
         chunk.released.take_mask(word, released);
-        self.update(number, number);
+        self.note_change(number, number);
         self.hint = self.hint.min(first);
     }
 
@@ -170,7 +166,7 @@ impl PageAllocator {
             Some((number, self.chunks.entries()[number].last_releasable(end)?))
         })?;
         self.chunks.entries_mut()[number].used.take(first, pages);
-        self.update(number, number);
+        self.note_change(number, number);
         Some((number * CHUNK_PAGES + first, pages))
     }
 
@@ -217,14 +213,14 @@ impl PageAllocator {
     }
 
     /// The first of the lowest run at or after `from`.
-    fn find(&self, from: usize, pages: usize) -> Option<usize> {
-        debug_assert!(self.stale.is_none(), "summaries are true while anybody looks");
+    fn find(&mut self, from: usize, pages: usize) -> Option<usize> {
         let (chunk, within) = (from / CHUNK_PAGES, from % CHUNK_PAGES);
         let bits = &self.chunks.entries().get(chunk)?.used;
         if let Some(page) = bits.find(within, pages) {
             return Some(chunk * CHUNK_PAGES + page);
         }
         let run = bits.trailing_free().min(CHUNK_PAGES - within);
+        self.summarize();
         match self.tree.find(chunk + 1, run, pages)? {
             Place::Page(first) => Some(first),
             Place::Chunk(chunk) => {
@@ -243,8 +239,22 @@ impl PageAllocator {
             change(&mut self.chunks.entries_mut()[chunk].used, at % CHUNK_PAGES, stop - at);
             at = stop;
         }
-        let (first, last) = (first / CHUNK_PAGES, (end - 1) / CHUNK_PAGES);
-        self.stale = Some(self.stale.map_or((first, last), |(lowest, highest)| (lowest.min(first), highest.max(last))));
+        self.note_change(first / CHUNK_PAGES, (end - 1) / CHUNK_PAGES);
+    }
+
+    /// The summaries of these chunks are to be made again.
+    fn note_change(&mut self, mut first: usize, mut last: usize) {
+        if let Some((lowest, highest)) = self.stale {
+            if lowest <= first && last <= highest {
+                return;
+            }
+            if first.abs_diff(lowest) < NEAR && last.abs_diff(highest) < NEAR {
+                (first, last) = (first.min(lowest), last.max(highest));
+            } else {
+                self.summarize();
+            }
+        }
+        self.stale = Some((first, last));
     }
 
     fn update(&mut self, first: usize, last: usize) {
