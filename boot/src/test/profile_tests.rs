@@ -13,7 +13,7 @@ const PROGRAM: &str = "programs::binary_trees::binary_trees;";
 /// Called, and inlined into its caller; in this order below the program. (Of two functions with the same code the linker keeps one name.)
 const CHAINS: [&[&str]; 2] = [
     &["bottom_up;", "runtime::allocator::new_object::<"],
-    &["runtime::allocator::refill", "runtime::gc::collect_for", "<runtime::gc::mark::Marker>::mark_reference"],
+    &["runtime::allocator::refill", "runtime::gc::collect_for", "<runtime::gc::mark::Marker>::drain"],
 ];
 const LIMIT: Duration = Duration::from_secs(60);
 

@@ -81,7 +81,8 @@ pub unsafe trait Platform: Sync {
     /// The contents are unspecified. Uses 2 MiB frames where the range and the free memory allow.
     fn commit(&self, range: Range) -> Result<(), OutOfFrames>;
 
-    /// Takes the frames of a committed range back; a later touch faults. Parts that are not committed are passed over.
+    /// Takes the frames of a committed range back; a later touch faults, or finds zeroes where nothing grows by faults. Parts that are not
+    /// committed are passed over.
     fn decommit(&self, range: Range);
 
     /// [`commit`](Platform::commit) for the page-fault handler: interrupts are off, no lock that the interrupted code may hold

@@ -158,8 +158,9 @@ pub(crate) unsafe fn decommit(range: Range) {
     let bytes = committed_bytes(range);
     // SAFETY: the range is ours, and the caller's promise.
     unsafe { libc::madvise(ptr::with_exposed_provenance_mut(range.start.0), range.bytes().0, libc::MADV_DONTNEED) };
-    // Where Linux refuses another mapping the pages are gone, but their addresses stay as they are, and count.
-    if protect(range, PROT_NONE) {
+    // The heap stays as it may be touched: holes in it would be mappings, and nobody grows it by touching. Where Linux refuses another
+    // mapping the pages are gone, but their addresses stay as they are, and count.
+    if HEAP.range.contains(range.start) || protect(range, PROT_NONE) {
         for_each_word(range, |word, mask| _ = word.fetch_and(!mask, Relaxed));
         FREE.fetch_add(bytes as isize, Relaxed);
     }
