@@ -1,5 +1,6 @@
 //! What a process alone shows: that a limit of Linux's is named, and that one that hangs says where.
 
+use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,9 +12,10 @@ use crate::qemu::{Ending, Patience};
 
 type Test = (&'static str, fn(&Image) -> Verdict);
 
-const TESTS: [Test; 3] = [
+const TESTS: [Test; 4] = [
     ("one_that_takes_too_long_says_where_it_is", takes_too_long),
     ("a_memory_that_is_no_size_is_refused", no_size),
+    ("signals_that_the_parent_has_blocked_come_all_the_same", blocked_signals),
     ("a_limit_on_addresses_leaves_fewer_and_is_named_when_too_few", few_addresses),
 ];
 
@@ -46,6 +48,24 @@ fn no_size(process: &Image) -> Verdict {
         2,
         "TRICOLOR_MEMORY is",
     )
+}
+
+/// A blocked SIGSEGV ends whoever faults, handler or not. Rust's own `Command` unblocks all, before the child's last step.
+fn blocked_signals(process: &Image) -> Verdict {
+    let mut command = Command::new(process.elf());
+    command.args(["deep-recursion", "1000000"]);
+    // SAFETY: between fork and exec a set on the stack is filled, and one system call made.
+    unsafe {
+        command.pre_exec(|| {
+            let mut all = std::mem::zeroed();
+            libc::sigfillset(&raw mut all);
+            match libc::sigprocmask(libc::SIG_SETMASK, &raw const all, std::ptr::null_mut()) {
+                0 => Ok(()),
+                _ => Err(std::io::Error::last_os_error()),
+            }
+        });
+    }
+    says(&mut command, 0, "1 CPU")
 }
 
 /// In KiB, as `ulimit` has it.

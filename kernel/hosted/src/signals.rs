@@ -31,9 +31,12 @@ static STACK: Once<Range> = Once::new();
 #[unsafe(link_section = ".bss.runtime")]
 static RETURN_ADDRESS: AtomicUsize = AtomicUsize::new(0);
 
-/// Blocks the timer's signal and installs the handlers, on a stack of their own for this thread.
+/// Blocks the timer's signal and no other, and installs the handlers, on a stack of their own for this thread.
 pub(crate) fn start() {
-    set_interrupts(false);
+    // What our parent has blocked is blocked here too: without SIGSEGV the first stack that grows would be our end.
+    let timer = timers_signal();
+    // SAFETY: the set outlives the call.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const timer, ptr::null_mut()) };
     let stack = *STACK.call_once(|| memory::cpu_stack(HANDLER_STACK).expect("at the start there is memory"));
     let bottom = ptr::with_exposed_provenance_mut(stack.start.0);
     let alternate = libc::stack_t { ss_sp: bottom, ss_flags: 0, ss_size: stack.bytes().0 };
@@ -153,10 +156,9 @@ pub(crate) fn is_handlers_stack(address: usize) -> bool {
 pub(crate) fn set_interrupts(on: bool) -> bool {
     let mut before = no_signals();
     let how = if on { libc::SIG_UNBLOCK } else { libc::SIG_BLOCK };
-    let mut timer = no_signals();
+    let timer = timers_signal();
     // SAFETY: the sets outlive the calls.
     unsafe {
-        libc::sigaddset(&raw mut timer, TIMER);
         libc::pthread_sigmask(how, &raw const timer, &raw mut before);
         libc::sigismember(&raw const before, TIMER) == 0
     }
@@ -167,6 +169,13 @@ pub(crate) fn halt() {
     let blocked = no_signals();
     // SAFETY: the set outlives the call.
     unsafe { libc::sigsuspend(&raw const blocked) };
+}
+
+fn timers_signal() -> sigset_t {
+    let mut set = no_signals();
+    // SAFETY: the set outlives the call.
+    unsafe { libc::sigaddset(&raw mut set, TIMER) };
+    set
 }
 
 fn no_signals() -> sigset_t {
