@@ -47,6 +47,16 @@ const LEAST_NS: u64 = 50_000;
 pub(crate) fn set_timer(at_ns: u64) {
     let at_ns = at_ns.max(now() + LEAST_NS);
     DUE_NS.store(at_ns, Relaxed);
+    ask(at_ns);
+}
+
+/// The setting once more, after a signal that was not due: had it been this setting's own, early by some clock, no other would come, and
+/// who waits for one would wait for ever.
+pub(crate) fn ask_again() {
+    ask(DUE_NS.load(Relaxed));
+}
+
+fn ask(at_ns: u64) {
     let at_ns = BEGAN_NS.load(Relaxed) + at_ns;
     let it_value = timespec { tv_sec: (at_ns / SECOND_NS) as i64, tv_nsec: (at_ns % SECOND_NS) as i64 };
     let once = libc::itimerspec { it_interval: timespec { tv_sec: 0, tv_nsec: 0 }, it_value };

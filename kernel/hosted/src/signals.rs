@@ -111,7 +111,7 @@ extern "C" fn handler(signal: c_int, info: &siginfo_t, context: &mut ucontext_t)
     upcall::in_handler(|| match signal {
         // SAFETY: this is the handler, and these are the registers.
         TIMER if clock::timer_is_due() => unsafe { upcall::timer(&mut registers, vectors(context)) },
-        TIMER => {}
+        TIMER => clock::ask_again(),
         libc::SIGTRAP if testing::stepped(&registers, vectors(context)) => {}
         _ => fault::answer(info, &mut registers),
     });
