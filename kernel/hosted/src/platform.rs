@@ -35,9 +35,9 @@ unsafe impl Platform for Process {
         memory::commit(range)
     }
 
-    fn decommit(&self, range: Range) {
+    fn decommit(&self, range: Range) -> bool {
         // SAFETY: the runtime decommits what it has reserved and uses no more.
-        unsafe { memory::decommit(range) };
+        unsafe { memory::decommit(range) }
     }
 
     /// No lock is taken for any commit.

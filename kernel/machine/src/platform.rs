@@ -38,9 +38,10 @@ unsafe impl Platform for Machine {
         memory::commit(range)
     }
 
-    fn decommit(&self, range: Range) {
+    fn decommit(&self, range: Range) -> bool {
         // SAFETY: the runtime decommits what it has reserved and uses no more.
         unsafe { memory::decommit(range) };
+        true
     }
 
     fn grow_in_fault(&self, range: Range) -> Result<(), OutOfFrames> {

@@ -82,8 +82,9 @@ pub unsafe trait Platform: Sync {
     fn commit(&self, range: Range) -> Result<(), OutOfFrames>;
 
     /// Takes the frames of a committed range back; a later touch faults, or finds zeroes where nothing grows by faults. Parts that are not
-    /// committed are passed over.
-    fn decommit(&self, range: Range);
+    /// committed are passed over. `false`: the platform could not forbid that touch, the contents are gone and the range is committed as
+    /// it was.
+    fn decommit(&self, range: Range) -> bool;
 
     /// [`commit`](Platform::commit) for the page-fault handler: interrupts are off, no lock that the interrupted code may hold
     /// is taken, frames and table pages come from this CPU's reserve.

@@ -150,20 +150,22 @@ fn commit_with(reserve: usize, range: Range) -> Result<(), OutOfFrames> {
     Ok(())
 }
 
-/// Gives the memory back; what of the range is none is passed over.
+/// Gives the memory back; what of the range is none is passed over. `false`: where Linux refuses another mapping the pages are gone, but
+/// their addresses stay as they are, and count.
 ///
 /// # Safety
 /// Nobody uses what is there.
-pub(crate) unsafe fn decommit(range: Range) {
+pub(crate) unsafe fn decommit(range: Range) -> bool {
     let bytes = committed_bytes(range);
     // SAFETY: the range is ours, and the caller's promise.
     unsafe { libc::madvise(ptr::with_exposed_provenance_mut(range.start.0), range.bytes().0, libc::MADV_DONTNEED) };
-    // The heap stays as it may be touched: holes in it would be mappings, and nobody grows it by touching. Where Linux refuses another
-    // mapping the pages are gone, but their addresses stay as they are, and count.
-    if HEAP.range.contains(range.start) || protect(range, PROT_NONE) {
+    // The heap stays as it may be touched: holes in it would be mappings, and nobody grows it by touching.
+    let is_taken_back = HEAP.range.contains(range.start) || protect(range, PROT_NONE);
+    if is_taken_back {
         for_each_word(range, |word, mask| _ = word.fetch_and(!mask, Relaxed));
         FREE.fetch_add(bytes as isize, Relaxed);
     }
+    is_taken_back
 }
 
 pub(crate) fn free_memory() -> Bytes {

@@ -95,7 +95,7 @@ unsafe impl Platform for Pretend {
         Ok(())
     }
 
-    fn decommit(&self, range: Range) {
+    fn decommit(&self, range: Range) -> bool {
         let mut state = self.state();
         // What is committed of a range before and after this one stays so.
         let parts = |old: &Range| {
@@ -107,6 +107,7 @@ unsafe impl Platform for Pretend {
         state.committed = state.committed.iter().flat_map(parts).filter(|part| part.start < part.end).collect();
         // SAFETY: inside a block of ours, and nobody uses it any more.
         unsafe { core::ptr::with_exposed_provenance_mut::<u8>(range.start.0).write_bytes(0xde, range.bytes().0) };
+        true
     }
 
     fn grow_in_fault(&self, _: Range) -> Result<(), OutOfFrames> {

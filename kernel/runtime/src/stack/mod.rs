@@ -128,19 +128,19 @@ impl Stack {
     /// Gives back all but a few pages: the thread has ended, nothing on the stack is needed.
     pub(crate) fn trim(&self) {
         let keep = self.slot.end.minus(Bytes(KEPT));
-        let low = self.committed_low.get();
-        if low < keep {
-            platform().decommit(Range { start: low, end: keep });
-            self.committed_low.set(keep);
-        }
+        self.give_back(keep);
     }
 
     /// Takes back what lies below the limit: the panic is over, and the next one needs it anew. `sp` is what the thread uses.
     pub(crate) fn take_reserve_back(&self, sp: usize) {
         let keep = self.limit_low().min(Address(sp).align_down(MACHINE_PAGE));
+        self.give_back(keep);
+    }
+
+    /// What can still be touched without a fault stays this stack's: below `committed_low` the collector does not look.
+    fn give_back(&self, keep: Address) {
         let low = self.committed_low.get();
-        if low < keep {
-            platform().decommit(Range { start: low, end: keep });
+        if low < keep && platform().decommit(Range { start: low, end: keep }) {
             self.committed_low.set(keep);
         }
     }
