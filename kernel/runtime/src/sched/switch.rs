@@ -4,6 +4,7 @@
 //! Unsafe here: all of it.
 #![allow(unsafe_code)]
 
+use crate::addr::Bytes;
 use core::arch::naked_asm;
 use core::cell::Cell;
 
@@ -66,6 +67,9 @@ pub(super) unsafe fn first_frame(top: usize, entry: extern "sysv64" fn() -> !) -
     unsafe { (at as *mut [usize; 8]).write(frame) };
     at
 }
+
+/// What [`saved_frame`] reads of a thread's stack.
+pub(super) const SAVED: Bytes = Bytes(7 * size_of::<usize>());
 
 /// Where a thread that switched away will go on, and its frame pointer.
 ///

@@ -104,10 +104,11 @@ impl Thread {
     }
 
     /// Where the thread goes on, and its frame pointer there. It is not running, and stays so meanwhile. Of a preempted thread that is
-    /// what was interrupted, as if preemption were not a call.
+    /// what was interrupted, as if preemption were not a call. Zeros of a record that has no frame yet: for a report, which may come any time.
     pub(crate) fn resumes_at(&self) -> (usize, usize) {
         match self.stub_frame.get() {
-            // SAFETY: whoever does not run has been left by a switch, or is new.
+            0 if !self.stack.has_committed(Range::new(Address(self.saved_sp.get()), switch::SAVED)) => (0, 0),
+            // SAFETY: memory of its stack's; whoever does not run has been left there by a switch, or is new.
             0 => unsafe { switch::saved_frame(self.saved_sp.get()) },
             frame => {
                 // SAFETY: the stub waits for the thread's turn.
@@ -138,5 +139,18 @@ impl WaitReason {
             WaitReason::Park => "park",
             WaitReason::Sleep => "sleep",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_without_a_frame_goes_on_nowhere() {
+        let thread = Thread::new(Stack::nowhere());
+        assert_eq!(thread.resumes_at(), (0, 0));
+        thread.saved_sp().set(0x1000); // of an earlier thread, where nothing is committed any more
+        assert_eq!(thread.resumes_at(), (0, 0));
     }
 }

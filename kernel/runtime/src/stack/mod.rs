@@ -247,3 +247,11 @@ impl Stack {
         refusal.map_or(Growth::Wild, Growth::NoMemory)
     }
 }
+
+#[cfg(test)]
+impl Stack {
+    /// No stack at all, with no memory.
+    pub(crate) fn nowhere() -> Stack {
+        Stack { slot: Range::EMPTY, limit: Bytes(0), committed_low: Cell::new(Address(0)) }
+    }
+}
