@@ -67,7 +67,7 @@ class Thread:
 
     @staticmethod
     def all():
-        threads = [Thread(record) for record in records(static("runtime::sched::records::THREADS")["records"])]
+        threads = [Thread(record) for record in records(static("runtime::sched::records::THREADS"))]
         return sorted((thread for thread in threads if thread.state != "Free"), key=lambda thread: thread.id)
 
     @staticmethod

@@ -94,6 +94,54 @@ fn when_nobody_can_ever_run_again_it_is_said() {
     let _ = forever.join();
 }
 
+/// Counts its drops.
+struct Counted;
+
+static DROPS: AtomicUsize = AtomicUsize::new(0);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        DROPS.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[kernel_test]
+fn a_result_is_dropped_once_by_whoever_has_it_last() {
+    DROPS.store(0, Ordering::Relaxed);
+    let drops = || DROPS.load(Ordering::Relaxed);
+    drop(go(|| Counted));
+    assert_eq!(drops(), 0);
+    yield_now();
+    assert_eq!(drops(), 1, "nobody can join it any more");
+    let ended = go(|| Counted);
+    yield_now();
+    assert_eq!(drops(), 1, "somebody may still join it");
+    drop(ended);
+    assert_eq!(drops(), 2);
+    let joined = go(|| Counted).join();
+    assert_eq!(drops(), 2);
+    drop(joined);
+    assert_eq!(drops(), 3);
+    let failed = go(|| -> Counted { panic!("there is no result") });
+    yield_now();
+    drop(failed);
+    assert_eq!(drops(), 3);
+}
+
+#[kernel_test]
+fn closures_and_results_may_be_large_and_need_not_be_taken() {
+    #[repr(align(64))]
+    struct Large([u64; 8 << 10]);
+    let large = Large([7; 8 << 10]);
+    let doubled = go(move || Large(large.0.map(|word| 2 * word))).join();
+    assert!(doubled.is_ok_and(|doubled| doubled.0 == [14; 8 << 10]));
+    DROPS.store(0, Ordering::Relaxed);
+    let counted = Counted;
+    let endless = Builder::new().stack_limit(usize::MAX).spawn(move || drop(counted));
+    assert!(endless.is_err());
+    assert_eq!(DROPS.load(Ordering::Relaxed), 1, "a closure that nobody runs is dropped");
+}
+
 #[kernel_test]
 fn a_hundred_thousand_threads_leave_nothing_behind() {
     let round = || (0..1000u64).map(|number| go(move || number)).map(|thread| thread.join().unwrap_or(0)).sum::<u64>();

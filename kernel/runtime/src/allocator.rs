@@ -58,6 +58,16 @@ pub(crate) fn new_object<T: Trace>(value: T) -> Result<NonNull<T>, Exhausted> {
     new_with(false, |place| unsafe { place.write(value) })
 }
 
+/// A new object that `write` makes in its place, which spares a value of many words the way over the stack. All words that may be
+/// references and are not written are zero if `T` is [`Scan::Ambiguous`].
+///
+/// # Safety
+/// `write` leaves a `T` there.
+#[inline(always)]
+pub(crate) unsafe fn new_in_place<T: Trace>(write: impl FnOnce(NonNull<T>)) -> Result<NonNull<T>, Exhausted> {
+    new_with(false, write)
+}
+
 /// A new object of all zero bytes.
 #[inline]
 pub(crate) fn new_zeroed<T: Zeroable>() -> Result<NonNull<T>, Exhausted> {
@@ -75,7 +85,7 @@ fn new_with<T: Trace>(zeroed: bool, write: impl FnOnce(NonNull<T>)) -> Result<No
             Scan::Ambiguous => (Kind::Ambiguous, 0),
         }
     };
-    let Some(class) = (const { SpanClass::for_request(size_of::<T>(), align_of::<T>(), kind_of::<T>()) }) else {
+    let Some(class) = (const { class_of::<T>() }) else {
         let place = allocate_large(Layout::new::<T>(), kind, zeroed)?.cast::<T>();
         if !zeroed {
             write(place);
@@ -101,12 +111,28 @@ fn new_with<T: Trace>(zeroed: bool, write: impl FnOnce(NonNull<T>)) -> Result<No
     }
 }
 
-const fn kind_of<T: Trace>() -> Kind {
-    match T::SCAN {
+/// The class of objects of this type; none: each is a large one.
+pub(crate) const fn class_of<T: Trace>() -> Option<SpanClass> {
+    let kind = match T::SCAN {
         Scan::Noscan => Kind::Noscan,
         Scan::Precise(_) => Kind::Precise,
         Scan::Ambiguous => Kind::Ambiguous,
+    };
+    SpanClass::for_request(size_of::<T>(), align_of::<T>(), kind)
+}
+
+/// Makes an object's slot free for the next, at once if its span is in this CPU's cache.
+///
+/// # Safety
+/// The object was made here, in this class; nobody uses it any more, and what it owns has been dropped or moved out.
+#[inline]
+pub(crate) unsafe fn free_object(held: &SafepointsHeld, class: SpanClass, object: NonNull<u8>) {
+    if HEAP.clobbers() {
+        // SAFETY: the slot is the caller's for the last time.
+        unsafe { heap::clobber(object, Bytes(class.slot_bytes())) };
     }
+    // SAFETY: its class; the only reference to the cache.
+    unsafe { held.cache().free(class, object) };
 }
 
 /// Gives this CPU's cache a span with free slots, collecting first where that is called for. A collection ends the section; the one that
@@ -190,19 +216,15 @@ fn allocate_large(layout: Layout, kind: Kind, zeroed: bool) -> Result<NonNull<u8
 }
 
 /// Runs `attempt` again after a collection if it found no memory.
-pub(crate) fn retrying<T, A>(
-    mut attempt: impl FnMut(A) -> Result<T, (A, Exhausted)>,
-    argument: A,
-) -> Result<T, Exhausted> {
-    match attempt(argument) {
-        Ok(value) => Ok(value),
-        Err((_, exhausted)) if gc::is_off() => Err(exhausted),
-        Err((argument, _)) => {
+pub(crate) fn retrying<T>(attempt: impl Fn() -> Result<T, Exhausted>) -> Result<T, Exhausted> {
+    attempt().or_else(|exhausted| match gc::is_off() {
+        true => Err(exhausted),
+        false => {
             gc::collect_for(Reason::Allocation);
             gc::release_free_pages();
-            attempt(argument).map_err(|(_, exhausted)| exhausted)
+            attempt()
         }
-    }
+    })
 }
 
 /// Unwinds the calling thread for want of memory, as a panic does; with the main thread the program ends, status 2. Needs no memory.

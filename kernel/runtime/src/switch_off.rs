@@ -22,7 +22,7 @@ pub enum Mechanism {
     RedZone,
     /// Scanning `.data` and `.bss`.
     StaticRoots,
-    /// Scanning the root slots of the threads' records.
+    /// Scanning what the threads' records hold.
     ThreadSlots,
     /// Scanning stacks.
     StackRoots,

@@ -29,7 +29,7 @@ use crate::addr::Range;
 use crate::gc::GreyWork;
 use crate::heap::Cache;
 use crate::platform::{Platform, Registers};
-use crate::sched::{RunQueue, Sleepers, Thread};
+use crate::sched::{RunQueue, Sleepers, Spares, Thread};
 use crate::switch_off::{self, Mechanism};
 use core::arch::asm;
 use core::cell::{Cell, UnsafeCell};
@@ -56,6 +56,7 @@ pub(crate) struct Cpu {
     pub(crate) interrupted: Cell<Option<Interrupted>>,
     cache: UnsafeCell<Cache>,
     pub(crate) run_queue: RunQueue,
+    pub(crate) spares: Spares,
     pub(crate) sleepers: Sleepers,
     grey: UnsafeCell<GreyWork>,
     /// Switches so far, and how many there were at the last tick: equal means that one thread had the CPU all the while.
@@ -80,6 +81,7 @@ static BOOT_CPU: Cpu = Cpu {
     interrupted: Cell::new(None),
     cache: UnsafeCell::new(Cache::new()),
     run_queue: RunQueue::new(),
+    spares: Spares::new(),
     sleepers: Sleepers::new(),
     grey: UnsafeCell::new(GreyWork::new()),
     switches: Cell::new(0),
@@ -116,7 +118,7 @@ impl Cpu {
     }
 
     pub(crate) fn count_switch(&self) {
-        self.switches.set(self.switches.get() + 1);
+        self.switches.set(self.switches.get().wrapping_add(1));
     }
 
     /// Whether no switch has happened since this was last asked.

@@ -3,7 +3,7 @@
 //! | root                         | where it is looked for                                                          |
 //! |------------------------------|---------------------------------------------------------------------------------|
 //! | statics                      | `.data` and `.bss`, not the runtime's own (linker.ld draws the line)              |
-//! | a thread's record            | its root slots: the closure before it runs, the packet of its end                |
+//! | a thread's record            | its packet: the closure before it runs, where its end is told                    |
 //! | a stack                      | from the saved RSP to the top; a thread that does not run has its registers there |
 //! | the thread under the handler | all registers, in the handler's frame and what the platform saved beside it       |
 //! | its stack                    | from below the red zone to the top                                              |
@@ -16,7 +16,7 @@ use super::mark::{Marker, Scanned};
 use crate::addr::{Address, Bytes, Range};
 use crate::cpu::Cpu;
 use crate::platform::platform;
-use crate::sched::{RootSlots, Thread, for_each_thread};
+use crate::sched::{Thread, for_each_thread};
 use crate::switch_off::{self, Mechanism};
 use core::fmt;
 
@@ -28,7 +28,7 @@ pub(super) fn globals() -> Bytes {
 #[derive(Clone, Copy)]
 pub(super) enum Root {
     Static,
-    Slots(&'static Thread),
+    Record(&'static Thread),
     Stack(&'static Thread),
     /// Of the thread that a handler has interrupted.
     Registers(&'static Thread),
@@ -45,7 +45,7 @@ impl Root {
     fn mechanism(self) -> Mechanism {
         match self {
             Root::Static => Mechanism::StaticRoots,
-            Root::Slots(_) => Mechanism::ThreadSlots,
+            Root::Record(_) => Mechanism::ThreadSlots,
             Root::Stack(_) => Mechanism::StackRoots,
             Root::Registers(_) => Mechanism::SavedRegisters,
             Root::Vectors(_) => Mechanism::VectorRegisters,
@@ -59,7 +59,7 @@ impl fmt::Display for Root {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Root::Static => write!(f, "the statics"),
-            Root::Slots(thread) => write!(f, "goroutine {}'s record", thread.id.get()),
+            Root::Record(thread) => write!(f, "goroutine {}'s record", thread.id.get()),
             Root::Stack(thread) => write!(f, "goroutine {}'s stack", thread.id.get()),
             Root::Registers(thread) => write!(f, "goroutine {}'s registers", thread.id.get()),
             Root::Vectors(thread) => write!(f, "goroutine {}'s vector registers", thread.id.get()),
@@ -72,7 +72,7 @@ impl fmt::Display for Root {
 pub(super) fn for_each_root(cpu: &Cpu, mut visit: impl FnMut(Root, Range)) {
     platform().static_roots().iter().for_each(|range| visit(Root::Static, *range));
     for_each_thread(|thread| {
-        visit(Root::Slots(thread), range_of::<RootSlots>(thread.slots.get()));
+        visit(Root::Record(thread), range_of(thread.packet.as_ptr()));
         // A frame below the committed part has been reserved by RSP and not touched yet: nothing was ever written there.
         let start = Address(thread.saved_sp().get()).max(thread.stack().committed_low());
         visit(Root::Stack(thread), Range { start, end: thread.stack().top() });

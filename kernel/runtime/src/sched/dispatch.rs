@@ -8,7 +8,6 @@ use crate::cpu::SafepointsHeld;
 use crate::platform::platform;
 use crate::tick::tick;
 use crate::{fatal, report, throw};
-use core::cell::Cell;
 
 /// On the system stack: nobody runs. Waits for a thread to become runnable and runs it.
 pub(super) fn schedule(held: &SafepointsHeld) -> ! {
@@ -30,18 +29,20 @@ pub(super) fn schedule(held: &SafepointsHeld) -> ! {
     }
 }
 
-extern "sysv64" fn schedule_from_park() -> ! {
-    // SAFETY: `park_in` is in a section.
+/// [`schedule`] for a thread that has left the processor.
+pub(super) extern "sysv64" fn schedule_next() -> ! {
+    // SAFETY: whoever comes here is in a section.
     let held = unsafe { SafepointsHeld::assume() };
     held.cpu().set_current(None);
     schedule(&held)
 }
 
-/// Runs `next` from the system stack, whose contents are needed no more.
+/// Runs `next` from a stack whose contents are needed no more.
+#[inline(always)]
 pub(super) fn run(held: &SafepointsHeld, next: &'static Thread) -> ! {
-    let nobody = core::cell::Cell::new(0);
-    go_on_with(held, &nobody, next);
-    throw!("expected nobody to return to the scheduler's stack")
+    set_running(held, next);
+    // SAFETY: in a section; `next` was saved by a switch or is new.
+    unsafe { switch::resume(next.saved_sp().get()) }
 }
 
 pub(super) fn yield_in(held: &SafepointsHeld) {
@@ -49,7 +50,7 @@ pub(super) fn yield_in(held: &SafepointsHeld) {
         let thread = current_in(held);
         thread.state.set(State::Runnable);
         held.cpu().run_queue.push(thread);
-        go_on_with(held, thread.saved_sp(), next);
+        go_on_with(held, thread, next);
     }
 }
 
@@ -57,18 +58,10 @@ pub(super) fn park_in(held: &SafepointsHeld, thread: &'static Thread, reason: Wa
     thread.state.set(State::Parked(reason));
     thread.waiting_since_ns.set(platform().now());
     match held.cpu().run_queue.pop() {
-        Some(next) => go_on_with(held, thread.saved_sp(), next),
+        Some(next) => go_on_with(held, thread, next),
         // SAFETY: a thread runs, so the system stack is free.
-        None => unsafe {
-            switch::switch_to_stack(thread.saved_sp(), held.cpu().system_stack_top(), schedule_from_park)
-        },
+        None => unsafe { switch::switch_to_stack(thread.saved_sp(), held.cpu().system_stack_top(), schedule_next) },
     }
-}
-
-/// Parks the current thread; `lock` protects what will make it ready. With one CPU nobody can look between the two steps.
-pub(super) fn park_unlocking<T>(held: &SafepointsHeld, lock: spin::MutexGuard<'_, T>, reason: WaitReason) {
-    drop(lock);
-    park_in(held, current_in(held), reason);
 }
 
 /// Makes a parked thread runnable.
@@ -77,13 +70,18 @@ pub(super) fn ready(held: &SafepointsHeld, thread: &'static Thread) {
     held.cpu().run_queue.push(thread);
 }
 
-/// Switches to `next`; returns when somebody switches to `saved_sp`.
-fn go_on_with(held: &SafepointsHeld, saved_sp: &Cell<usize>, next: &'static Thread) {
-    next.state.set(State::Running);
-    held.cpu().set_current(Some(next));
+/// Switches from `thread` to `next`; returns when somebody switches back.
+fn go_on_with(held: &SafepointsHeld, thread: &'static Thread, next: &'static Thread) {
+    set_running(held, next);
+    // SAFETY: as in `run`.
+    unsafe { switch::switch(thread.saved_sp(), next.saved_sp().get()) };
+}
+
+#[inline(always)]
+fn set_running(held: &SafepointsHeld, thread: &'static Thread) {
+    thread.state.set(State::Running);
+    held.cpu().set_current(Some(thread));
     held.cpu().count_switch();
-    // SAFETY: in a section; `next` was saved by a switch or is new.
-    unsafe { switch::switch(saved_sp, next.saved_sp().get()) };
 }
 
 pub(crate) fn current_in(held: &SafepointsHeld) -> &'static Thread {

@@ -1,10 +1,10 @@
 //! How threads end: by themselves, or where they stand.
 //!
-//! Unsafe here: leaving a stack for good, the record's slots.
+//! Unsafe here: leaving a stack for good, the record's packet.
 #![allow(unsafe_code)]
 
-use super::dispatch::{current_in, schedule};
-use super::{Failure, RootSlots, Thread, records, switch};
+use super::dispatch::{current_in, run, schedule, schedule_next};
+use super::{Failure, Thread, switch};
 use crate::cpu::{self, SafepointsHeld};
 use crate::platform::{Fault, Registers, Verdict, platform};
 use crate::stack::{self, Growth};
@@ -26,15 +26,30 @@ pub(super) fn leave_stack(f: extern "sysv64" fn() -> !) -> ! {
     throw!("expected thread {} not to go on after its end", thread.id.get())
 }
 
-/// On the system stack: the current thread has ended, its record and stack are free for the next.
+/// The current thread has ended and told so. Its record is free for the next; this CPU goes on with another thread, straight from here if
+/// that is all there is to do.
+#[inline]
+pub(super) fn retire(held: &SafepointsHeld) -> ! {
+    let thread = current_in(held);
+    if thread.stack().has_surplus() {
+        leave_stack(retire_current);
+    }
+    held.cpu().spares.give_back(thread);
+    match held.cpu().run_queue.pop() {
+        Some(next) => run(held, next),
+        None => leave_stack(schedule_next),
+    }
+}
+
+/// On the system stack: the current thread has ended, and there is something to tidy up.
 pub(super) extern "sysv64" fn retire_current() -> ! {
     // SAFETY: whoever came here is in a section.
     let held = unsafe { SafepointsHeld::assume() };
     let thread = current_in(&held);
     held.cpu().set_current(None);
-    // SAFETY: the thread has ended; nobody else writes its slots. A closure that was never taken is garbage, not dropped.
-    core::mem::forget(unsafe { core::mem::replace(&mut *thread.slots.get(), RootSlots { entry: None, packet: None }) });
-    records::give_back(thread);
+    thread.stack().trim();
+    thread.panic.reset();
+    held.cpu().spares.give_back(thread);
     schedule(&held)
 }
 
@@ -90,10 +105,9 @@ pub(super) fn fail_current(thread: &'static Thread, failure: Failure) -> ! {
     if thread.id.get() == MAIN {
         platform().exit(2);
     }
-    // SAFETY: the record is this thread's; its closure lies on its stack and still holds the packet.
-    if let Some(packet) = unsafe { (*thread.slots.get()).packet } {
-        // SAFETY: see above.
-        unsafe { (*packet).fail(failure) };
+    // SAFETY: the record keeps its packet until the end is told.
+    if let Some(packet) = unsafe { thread.packet.get().as_ref() } {
+        packet.fail(failure);
     }
     core::mem::forget(SafepointsHeld::enter());
     leave_stack(retire_current)
@@ -107,10 +121,9 @@ extern "sysv64" fn end_failed() -> ! {
     if thread.id.get() == MAIN {
         platform().exit(2);
     }
-    // SAFETY: the thread's closure lies on its stack and still holds the packet.
-    if let (Some(failure), Some(packet)) = (thread.failure.take(), unsafe { (*thread.slots.get()).packet }) {
-        // SAFETY: see above.
-        unsafe { (*packet).fail(failure) };
+    // SAFETY: the record keeps its packet until the end is told.
+    if let (Some(failure), Some(packet)) = (thread.failure.take(), unsafe { thread.packet.get().as_ref() }) {
+        packet.end(&held, Some(failure));
     }
     retire_current()
 }

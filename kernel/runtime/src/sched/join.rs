@@ -1,141 +1,169 @@
 //! How a thread's end reaches the one that joins it.
 //!
-//! The two share a [`Packet`]: whether the thread has ended and how, and who waits. It lies on the heap, held by the handle and by the
-//! thread's closure, and is a root slot of the thread's record, for a thread that overflows cannot run its closure to the end.
+//! The two share a [`Packet`] in one object of the heap, behind it the result ([`Shared`]) and, until the thread takes it, the closure
+//! ([`Job`](super::begin::Job)). The handle holds it, and the thread's record until the end has been told, for a thread that overflows
+//! cannot run its closure to the end. Whose the result is in the end, one atomic exchange decides: the thread says that it has ended, the
+//! handle that it waits or will never ask.
 //!
-//! Unsafe here: the result's cell, the record's slots.
+//! Unsafe here: the cells of result and failure.
 #![allow(unsafe_code)]
 
-use super::dispatch::{current_in, park_unlocking, ready};
+use super::dispatch::{current_in, park_in, ready};
 use super::{Failure, Thread, WaitReason};
+use crate::allocator;
 use crate::cpu::SafepointsHeld;
-use alloc::sync::Arc;
+use crate::heap::SpanClass;
 use core::cell::UnsafeCell;
 use core::fmt;
-use spin::Mutex;
+use core::marker::PhantomData;
+use core::mem::{ManuallyDrop, MaybeUninit, needs_drop};
+use core::ptr::{self, NonNull};
+use core::sync::atomic::{AtomicPtr, Ordering};
 
-enum Outcome {
-    Running,
-    Finished,
-    Failed(Failure),
-    /// The failure has been handed over.
-    Told,
-}
+/// A packet's states; any other is the record of the thread that waits.
+const RUNS: *mut Thread = ptr::null_mut();
+const ABANDONED: *mut Thread = ptr::without_provenance_mut(1);
+const ENDED: *mut Thread = ptr::without_provenance_mut(2);
 
-/// The part of a packet that does not depend on the result's type.
+/// The part that does not depend on the result's type.
 pub(crate) struct Packet {
-    ending: Mutex<Ending>,
+    state: AtomicPtr<Thread>,
+    /// Why there is no result. Written before the end is told, read after.
+    failure: UnsafeCell<Option<Failure>>,
+    /// Of the object that begins here.
+    class: Option<SpanClass>,
 }
-
-struct Ending {
-    outcome: Outcome,
-    waiter: Option<&'static Thread>,
-}
-
-// SAFETY: the waiter's record is only made ready, under the lock and in a section.
-unsafe impl Send for Packet {}
-// SAFETY: as above.
-unsafe impl Sync for Packet {}
 
 impl Packet {
-    /// On the thread that ends, or on its behalf.
-    fn end(&self, outcome: Outcome) {
-        let held = SafepointsHeld::enter();
-        // Told once: from here on the packet lives as long as the two that hold it, and what is left of the thread, such as the
-        // destructor of a result that nobody joins, has nobody to tell anything.
-        // SAFETY: the record is the ending thread's.
-        unsafe { (*current_in(&held).slots.get()).packet = None };
-        let mut ending = self.ending.lock();
-        ending.outcome = outcome;
-        if let Some(waiter) = ending.waiter.take() {
-            ready(&held, waiter);
+    /// On the thread that ends, or on its behalf, once. False if nobody will ever ask.
+    pub(super) fn end(&self, held: &SafepointsHeld, failure: Option<Failure>) -> bool {
+        // From here on the packet lives as long as somebody else holds it, and what is left of the thread, such as the destructor of a
+        // result that nobody joins, has nobody to tell anything.
+        current_in(held).packet.set(ptr::null());
+        if failure.is_some() {
+            // SAFETY: nobody reads it before the exchange.
+            unsafe { self.failure.get().write(failure) };
         }
-    }
-
-    pub(crate) fn fail(&self, failure: Failure) {
-        self.end(Outcome::Failed(failure));
-    }
-
-    /// Blocks until the thread has ended.
-    fn wait(&self) -> Result<(), Failure> {
-        loop {
-            let held = SafepointsHeld::enter();
-            let mut ending = self.ending.lock();
-            match core::mem::replace(&mut ending.outcome, Outcome::Told) {
-                Outcome::Finished => return Ok(()),
-                Outcome::Failed(failure) => return Err(failure),
-                Outcome::Running => {
-                    ending.outcome = Outcome::Running;
-                    ending.waiter = held.cpu().current();
-                    park_unlocking(&held, ending, WaitReason::Join);
-                }
-                Outcome::Told => crate::throw!("expected a thread to be joined once, found it joined before"),
+        match self.state.swap(ENDED, Ordering::AcqRel) {
+            RUNS => true,
+            ABANDONED => false,
+            waiter => {
+                // SAFETY: records live for ever.
+                ready(held, unsafe { &*waiter });
+                true
             }
         }
     }
+
+    pub(super) fn fail(&self, failure: Failure) {
+        self.end(&SafepointsHeld::enter(), Some(failure));
+    }
+
+    /// Blocks until the thread has ended. With one CPU nobody looks between the exchange and the park.
+    fn wait(&self) {
+        let held = SafepointsHeld::enter();
+        let thread = current_in(&held);
+        let waiter = ptr::from_ref(thread).cast_mut();
+        if self.state.compare_exchange(RUNS, waiter, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+            park_in(&held, thread, WaitReason::Join);
+        }
+    }
+
+    /// Gives the object back. A large one is left to the sweep.
+    ///
+    /// # Safety
+    /// The thread has told its end, and nobody has the handle: the caller is the last one.
+    #[inline]
+    pub(super) unsafe fn free(packet: NonNull<Packet>, held: &SafepointsHeld) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            if let Some(class) = packet.as_ref().class {
+                allocator::free_object(held, class, packet.cast());
+            }
+        }
+    }
+
+    /// After the end.
+    fn has_failed(&self) -> bool {
+        // SAFETY: written before the end was told, if at all.
+        unsafe { (*self.failure.get()).is_some() }
+    }
 }
 
-/// `packet` comes first, so that a pointer to the whole is one to it, and scanning from it keeps the whole.
+/// `packet` comes first, so that a pointer to the whole is one to it, and what holds it keeps the whole.
 #[repr(C)]
 pub(super) struct Shared<T> {
-    packet: Packet,
-    result: UnsafeCell<Option<T>>,
+    pub(super) packet: Packet,
+    /// Written by the thread before it tells its end without a failure; then of the handle, or of the thread if that has been dropped.
+    pub(super) result: UnsafeCell<MaybeUninit<T>>,
 }
 
-// SAFETY: the thread writes the result before it ends the packet; the one handle reads it after having seen that, under the lock.
-unsafe impl<T: Send> Sync for Shared<T> {}
-
 impl<T> Shared<T> {
-    pub(super) fn new() -> Arc<Shared<T>> {
-        let ending = Ending { outcome: Outcome::Running, waiter: None };
-        Arc::new(Shared { packet: Packet { ending: Mutex::new(ending) }, result: UnsafeCell::new(None) })
-    }
-
-    pub(super) fn packet(&self) -> *const Packet {
-        &self.packet
-    }
-
-    /// The thread has run its closure.
-    pub(super) fn end(self: Arc<Self>, result: Result<T, Failure>) {
-        let outcome = match result {
-            Ok(value) => {
-                // SAFETY: called once, by the thread, before the packet's end is told.
-                unsafe { *self.result.get() = Some(value) };
-                Outcome::Finished
-            }
-            Err(failure) => Outcome::Failed(failure),
-        };
-        self.packet.end(outcome);
+    /// For an object of this class.
+    pub(super) const fn new(class: Option<SpanClass>) -> Shared<T> {
+        Shared {
+            packet: Packet { state: AtomicPtr::new(RUNS), failure: UnsafeCell::new(None), class },
+            result: UnsafeCell::new(MaybeUninit::uninit()),
+        }
     }
 }
 
 /// The right to wait for a thread and have its result. Dropping it lets the thread run on; its result is dropped with it.
 pub struct JoinHandle<T> {
-    shared: Arc<Shared<T>>,
+    shared: NonNull<Shared<T>>,
     pub(super) id: u64,
+    result: PhantomData<T>,
 }
 
+// SAFETY: whoever has the handle is the only one to have the result, and gets it once.
+unsafe impl<T: Send> Send for JoinHandle<T> {}
+// SAFETY: a shared handle only tells the number.
+unsafe impl<T: Send> Sync for JoinHandle<T> {}
+
 impl<T> JoinHandle<T> {
-    pub(super) fn new(shared: Arc<Shared<T>>, id: u64) -> JoinHandle<T> {
-        JoinHandle { shared, id }
+    /// The only handle of this thread.
+    pub(super) fn new(shared: NonNull<Shared<T>>, id: u64) -> JoinHandle<T> {
+        JoinHandle { shared, id, result: PhantomData }
     }
 
     /// Blocks until the thread has ended, and returns what it returned, or why it could not.
     ///
     /// Costs two switches when the thread has not ended, none when it has. Go has no counterpart; a `WaitGroup` comes nearest.
     pub fn join(self) -> Result<T, Failure> {
-        self.shared.packet.wait()?;
-        // SAFETY: the thread has ended, and this handle is the only reader.
-        let value = unsafe { (*self.shared.result.get()).take() };
-        match value {
-            Some(value) => Ok(value),
-            None => crate::throw!("expected thread {} to have left its result before it finished, found none", self.id),
+        let handle = ManuallyDrop::new(self);
+        // SAFETY: the handle keeps the object.
+        let shared = unsafe { handle.shared.as_ref() };
+        shared.packet.wait();
+        // SAFETY: the thread has ended; what it left is this handle's, which is used up.
+        unsafe {
+            let result = match (*shared.packet.failure.get()).take() {
+                Some(failure) => Err(failure),
+                None => Ok((*shared.result.get()).assume_init_read()),
+            };
+            Packet::free(handle.shared.cast(), &SafepointsHeld::enter());
+            result
         }
     }
 
     /// The thread's number, as the reports print it.
     pub fn id(&self) -> u64 {
         self.id
+    }
+}
+
+impl<T> Drop for JoinHandle<T> {
+    fn drop(&mut self) {
+        // SAFETY: the handle keeps the object.
+        let shared = unsafe { self.shared.as_ref() };
+        if shared.packet.state.swap(ABANDONED, Ordering::AcqRel) == ENDED {
+            // SAFETY: the thread has left its result and will not look again.
+            unsafe {
+                if needs_drop::<T>() && !shared.packet.has_failed() {
+                    (*shared.result.get()).assume_init_drop();
+                }
+                Packet::free(self.shared.cast(), &SafepointsHeld::enter());
+            }
+        }
     }
 }
 

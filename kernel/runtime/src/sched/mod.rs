@@ -1,9 +1,10 @@
 //! Green threads on one CPU. Go: proc.go.
 //!
-//! 1. [`go`] takes a record with its stack from the free list (or makes one), puts the closure into the record's root slot, writes a
-//!    first frame that enters `thread_start`, and queues the thread (begin.rs, records.rs).
+//! 1. [`go`] moves the closure into a heap object, the one that will have the result too, takes a record with its stack from this CPU's
+//!    spare ones (or makes one), points it at the object, writes a first frame that enters `thread_start`, and queues the thread (begin.rs,
+//!    records.rs).
 //! 2. A thread gives up the processor at [`yield_now`], when it parks ([`park`], [`sleep`], [`JoinHandle::join`]) and at its end. The switch
-//!    goes straight to the next thread in the run queue (dispatch.rs, switch.rs).
+//!    goes straight to the next thread in the run queue (dispatch.rs, switch.rs), from the stack of a thread that has ended too (end.rs).
 //! 3. With nobody in the queue the CPU runs `schedule` on its own stack: it waits for the timer. When nobody sleeps either, nothing will
 //!    ever happen again: that is Go's deadlock, and fatal.
 //! 4. The timer's tick wakes sleepers (sleep.rs) and, if preemption is on, makes a thread that has kept the processor for a whole tick
@@ -37,17 +38,17 @@ pub use panic::{Panic, catch_unwind, contain};
 pub(crate) use panic::{out_of_memory, panic};
 pub use preempt::set_preemption;
 pub(crate) use preempt::{preempt_if_due, yield_if_due};
-pub(crate) use records::{for_each_thread, for_each_thread_at_the_end};
+pub(crate) use records::{Spares, for_each_thread, for_each_thread_at_the_end};
 pub(crate) use run_queue::RunQueue;
 pub(crate) use sleep::{Sleepers, arm_timer, wake_sleepers};
-pub(crate) use thread::{RootSlots, State, Thread, WaitReason};
+pub(crate) use thread::{State, Thread, WaitReason};
 
 use crate::addr::Bytes;
 use crate::allocator::{self, Exhausted};
 use crate::cpu::{self, SafepointsHeld};
 use crate::platform::platform;
 use crate::stack;
-use alloc::boxed::Box;
+use begin::Job;
 use dispatch::{park_in, ready, yield_in};
 
 /// Why a thread, or what was to be caught, ended without a result.
@@ -81,12 +82,12 @@ impl Builder {
     /// The most bytes its stack may grow to; rounded up to whole 4 KiB pages. Default: 64 MiB. More than there are addresses for all
     /// stacks is an error at `spawn`.
     pub const fn stack_limit(self, bytes: usize) -> Builder {
-        Builder { stack_limit: Bytes(if bytes < stack::ALL.0 { bytes } else { stack::ALL.0 }) }
+        Builder { stack_limit: stack::limit_of(Bytes(bytes)) }
     }
 
     /// Starts a thread that runs `f`; it gets the processor when the caller gives it up.
     ///
-    /// Takes a stack page and a few small heap objects; an error means that not even a collection found them.
+    /// Takes a stack page and a small heap object; an error means that not even a collection found them.
     #[inline(never)]
     pub fn spawn<F, T>(self, f: F) -> Result<JoinHandle<T>, Exhausted>
     where
@@ -101,13 +102,16 @@ impl Builder {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        let shared = join::Shared::new();
-        let theirs = shared.clone();
-        let packet = shared.packet();
-        let entry = Box::new(move || theirs.end(panic::contain(f)));
-        let slots = RootSlots { entry: Some(entry), packet: Some(packet) };
-        let id = allocator::retrying(|slots| begin::start_thread(self.stack_limit, slots, created_at), slots)?;
-        Ok(JoinHandle::new(shared, id))
+        let job = Job::new(f)?;
+        let start = || begin::start_thread(self.stack_limit, job.cast(), Job::<F, T>::thread_start, created_at);
+        match allocator::retrying(start) {
+            Ok(id) => Ok(JoinHandle::new(job.cast(), id)),
+            Err(exhausted) => {
+                // SAFETY: no thread has it.
+                drop(unsafe { job.as_ref().take_closure() });
+                Err(exhausted)
+            }
+        }
     }
 }
 

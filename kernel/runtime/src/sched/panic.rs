@@ -76,12 +76,17 @@ pub fn contain<R>(f: impl FnOnce() -> R) -> Result<R, Failure> {
 
 fn catch<R>(thread: &'static Thread, f: impl FnOnce() -> R) -> Result<R, Failure> {
     let (mut f, mut result) = (Some(f), None);
-    let is_caught = platform().catch(&mut || result = f.take().map(|f| f()));
-    match result {
-        _ if is_caught => Err(thread.panic.caught(thread)),
-        Some(value) => Ok(value),
-        None => throw!("expected what did not panic to have returned, found no result"),
+    match (run_to_panic(thread, &mut || result = f.take().map(|f| f())), result) {
+        (Some(failure), _) => Err(failure),
+        (None, Some(value)) => Ok(value),
+        (None, None) => throw!("expected what did not panic to have returned, found no result"),
     }
+}
+
+/// Runs `f`, with no panic under way; says what ended it, if a panic did.
+#[inline]
+pub(super) fn run_to_panic(thread: &'static Thread, f: &mut dyn FnMut()) -> Option<Failure> {
+    platform().catch(f).then(|| thread.panic.caught(thread))
 }
 
 /// A catch in a destructor that a panic runs, or in its message.
@@ -195,6 +200,8 @@ impl PanicSlot {
     }
 
     /// The panic is over.
+    #[cold]
+    #[inline(never)]
     fn caught(&self, thread: &Thread) -> Failure {
         self.stage.set(Stage::None);
         self.under_way.update(|panics| panics - 1);

@@ -24,7 +24,7 @@ impl RunQueue {
 
     pub(crate) fn pop(&self) -> Option<&'static Thread> {
         let thread = self.first.get()?;
-        self.first.set(thread.next.take());
+        self.first.set(thread.next.get());
         if self.first.get().is_none() {
             self.last.set(None);
         }

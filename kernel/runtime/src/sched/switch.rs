@@ -29,6 +29,15 @@ unsafe extern "sysv64" fn landing() {
     naked_asm!("pop r15", "pop r14", "pop r13", "pop r12", "pop rbx", "pop rbp", "ret")
 }
 
+/// Goes on where `to` was saved, and leaves the caller for good.
+///
+/// # Safety
+/// As [`switch`].
+#[unsafe(naked)]
+pub(super) unsafe extern "sysv64" fn resume(to: usize) -> ! {
+    naked_asm!("mov rsp, rdi", "jmp {landing}", landing = sym landing)
+}
+
 /// Saves the caller and calls `f` on the stack that ends at `top`, never to return there: the caller goes on when somebody
 /// switches to `saved_sp`.
 ///
@@ -59,7 +68,7 @@ pub(super) unsafe extern "sysv64" fn switch_to_stack(
 ///
 /// # Safety
 /// The 64 bytes below `top` are committed and nobody's; `top` is a multiple of 16.
-pub(super) unsafe fn first_frame(top: usize, entry: extern "sysv64" fn() -> !) -> usize {
+pub(super) unsafe fn first_frame(top: usize, entry: unsafe extern "sysv64" fn() -> !) -> usize {
     // The zero above the entry is its return address and ends backtraces; rbp is zero too.
     let frame: [usize; 8] = [0, 0, 0, 0, 0, 0, entry as usize, 0];
     let at = top - size_of_val(&frame);

@@ -1,6 +1,6 @@
 //! A green thread's record. Go: runtime2.go, `g`.
 //!
-//! Unsafe here: one `Sync`, the saved frames.
+//! Unsafe here: two marker traits, the saved frames.
 #![allow(unsafe_code)]
 
 use super::join::Packet;
@@ -9,8 +9,8 @@ use super::{Failure, switch};
 use crate::addr::{Address, Bytes, Range};
 use crate::platform::Registers;
 use crate::stack::Stack;
-use alloc::boxed::Box;
-use core::cell::{Cell, UnsafeCell};
+use core::cell::Cell;
+use core::ptr;
 
 /// Where a thread is. Each thread is in one state and in one place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,40 +33,34 @@ pub(crate) enum WaitReason {
     Sleep,
 }
 
-/// What a new thread is to run.
-pub(crate) type Entry = Box<dyn FnOnce() + Send>;
-
-/// The references that a record holds for its thread; the collector's roots beside stack and registers.
-pub(crate) struct RootSlots {
-    /// Until the thread takes it.
-    pub(crate) entry: Option<Entry>,
-    /// Where the thread's end is told.
-    pub(crate) packet: Option<*const Packet>,
-}
-
 /// Records lie off the heap, live for ever and are used again, with their stacks.
 ///
-/// Its own CPU changes a record, inside a section; a thread that wakes another holds that one's [`Packet`] lock.
+/// Its own CPU changes a record, inside a section.
+///
+/// What a thread's whole life touches, if nothing happens in it, lies in two cache lines.
+#[repr(C, align(64))]
 pub(crate) struct Thread {
     /// Never reused: a handle to an earlier thread of this record does not name this one.
     pub(crate) id: Cell<u64>,
     pub(crate) state: Cell<State>,
+    /// A `ready` that came before its `park`.
+    pub(crate) ready_token: Cell<bool>,
     /// Where the stack's used part begins when the thread is not running, is on the CPU's own stack, or is stopped by a handler.
     saved_sp: Cell<usize>,
+    /// What it runs and where its end is told, until that has been told: the one reference that the record holds for its thread, the
+    /// collector's root beside stack and registers.
+    pub(crate) packet: Cell<*const Packet>,
+    /// The queue the thread is in: run queue, sleepers, or spares.
+    pub(crate) next: Cell<Option<&'static Thread>>,
+    pub(crate) creator: Cell<u64>,
+    /// Where the creator goes on after its call of `go`.
+    pub(crate) created_at: Cell<usize>,
     /// From the handler's call of preemption's stub until the thread has the processor again: the stub's frame, which begins with the
     /// interrupted RBP and RIP. Otherwise 0.
     pub(crate) stub_frame: Cell<usize>,
     stack: Stack,
-    pub(crate) slots: UnsafeCell<RootSlots>,
-    /// The queue the thread is in: run queue, sleepers, or free list.
-    pub(crate) next: Cell<Option<&'static Thread>>,
-    /// A `ready` that came before its `park`.
-    pub(crate) ready_token: Cell<bool>,
-    pub(crate) wake_at_ns: Cell<u64>,
-    pub(crate) creator: Cell<u64>,
-    /// Where the creator goes on after its call of `go`.
-    pub(crate) created_at: Cell<usize>,
     pub(crate) waiting_since_ns: Cell<u64>,
+    pub(crate) wake_at_ns: Cell<u64>,
     /// Why a fault ended it. No reference: the collector does not look here.
     pub(crate) failure: Cell<Option<Failure>>,
     pub(crate) panic: PanicSlot,
@@ -74,6 +68,8 @@ pub(crate) struct Thread {
 
 // SAFETY: a record is touched only inside sections of the one CPU, or by the collector in the stopped world.
 unsafe impl Sync for Thread {}
+// SAFETY: as above.
+unsafe impl Send for Thread {}
 
 impl Thread {
     pub(crate) fn new(stack: Stack) -> Thread {
@@ -83,7 +79,7 @@ impl Thread {
             saved_sp: Cell::new(0),
             stub_frame: Cell::new(0),
             stack,
-            slots: UnsafeCell::new(RootSlots { entry: None, packet: None }),
+            packet: Cell::new(ptr::null()),
             next: Cell::new(None),
             ready_token: Cell::new(false),
             wake_at_ns: Cell::new(0),

@@ -95,16 +95,24 @@ pub(crate) fn set_up() {
     });
 }
 
+/// The least limit that allows for so many bytes: whole pages, at least one, at most all there are.
+pub(crate) const fn limit_of(bytes: Bytes) -> Bytes {
+    match bytes.0 < ALL.0 {
+        true if bytes.0 > 0 => Bytes(bytes.0.next_multiple_of(MACHINE_PAGE)),
+        true => Bytes(MACHINE_PAGE),
+        false => ALL,
+    }
+}
+
 /// Whether an address is a thread's stack's, whosever.
 pub(crate) fn is_in_slots(address: Address) -> bool {
     SLOTS.get().is_some_and(|slots| slots.range.contains(address))
 }
 
 impl Stack {
-    /// A slot of its own for a stack of up to `limit`. `None` when all 64 TiB of addresses are taken.
+    /// A slot of its own for a stack of up to `limit`, one of [`limit_of`]'s. `None` when all 64 TiB of addresses are taken.
     pub(crate) fn reserve(limit: Bytes) -> Option<Stack> {
         let slots = SLOTS.get()?;
-        let limit = Bytes(limit.0.max(MACHINE_PAGE).next_multiple_of(MACHINE_PAGE));
         let size = Bytes(limit.0.checked_add(GUARD + RESERVE + PANIC_RESERVE)?);
         let mut next = slots.next.lock();
         if size.0 > slots.range.end.0 - next.0 {
@@ -129,6 +137,11 @@ impl Stack {
     pub(crate) fn trim(&self) {
         let keep = self.slot.end.minus(Bytes(KEPT));
         self.give_back(keep);
+    }
+
+    /// Whether it has grown beyond what a slot keeps.
+    pub(crate) fn has_surplus(&self) -> bool {
+        self.committed().0 > KEPT
     }
 
     /// Takes back what lies below the limit: the panic is over, and the next one needs it anew. `sp` is what the thread uses.
