@@ -89,10 +89,13 @@ pub(super) fn for_each_root(cpu: &Cpu, mut visit: impl FnMut(Root, Range)) {
 
 /// Makes every root's object grey.
 pub(super) fn mark_roots(marker: &mut Marker<'_>, cpu: &Cpu) -> Scanned {
-    let mut stacks = Bytes(0);
+    let (mut stacks, now_ns) = (Bytes(0), platform().now());
     for_each_root(cpu, |root, range| {
-        if matches!(root, Root::Stack(_)) {
+        if let Root::Stack(thread) = root {
             stacks.0 += range.bytes().0;
+            if thread.waiting_since_ns.get() == 0 {
+                thread.waiting_since_ns.set(now_ns);
+            }
         }
         match root.is_compilers() {
             _ if switch_off::is_off(root.mechanism()) => {}

@@ -51,7 +51,9 @@ fn one(thread: &Thread, (rip, rbp): (usize, usize)) {
             State::Parked(reason) => reason.words(),
         },
         waited_ns: match state {
-            State::Parked(_) => platform().now().saturating_sub(thread.waiting_since_ns.get()),
+            State::Parked(_) if thread.waiting_since_ns.get() != 0 => {
+                platform().now().saturating_sub(thread.waiting_since_ns.get())
+            }
             _ => 0,
         },
     };

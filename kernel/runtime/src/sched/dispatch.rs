@@ -56,7 +56,7 @@ pub(super) fn yield_in(held: &SafepointsHeld) {
 
 pub(super) fn park_in(held: &SafepointsHeld, thread: &'static Thread, reason: WaitReason) {
     thread.state.set(State::Parked(reason));
-    thread.waiting_since_ns.set(platform().now());
+    thread.waiting_since_ns.set(0);
     match held.cpu().run_queue.pop() {
         Some(next) => go_on_with(held, thread, next),
         // SAFETY: a thread runs, so the system stack is free.

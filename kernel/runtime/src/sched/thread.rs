@@ -59,6 +59,7 @@ pub(crate) struct Thread {
     /// interrupted RBP and RIP. Otherwise 0.
     pub(crate) stub_frame: Cell<usize>,
     stack: Stack,
+    /// When a collection first found it waiting; 0: none has. A clock is too slow for a switch. Go: `waitsince`.
     pub(crate) waiting_since_ns: Cell<u64>,
     pub(crate) wake_at_ns: Cell<u64>,
     /// Why a fault ended it. No reference: the collector does not look here.
