@@ -10,7 +10,9 @@ use spin::Once;
 
 use crate::memory::{self, Handover};
 use crate::platform::{self, MACHINE};
-use crate::{apic, backtrace, console, control, exit, framebuffer, fw_cfg, gdt, idt, report, tsc, unwind, watchdog};
+use crate::{
+    apic, backtrace, bulk, console, control, exit, framebuffer, fw_cfg, gdt, idt, report, tsc, unwind, watchdog,
+};
 
 /// What the boot loader is to do, for `entry_point!`.
 pub const BOOT_CONFIG: BootloaderConfig = memory::LOADER_CONFIG;
@@ -37,6 +39,7 @@ pub fn start(info: &'static mut BootInfo, main: fn(&'static str) -> u8) -> ! {
 #[rustfmt::skip]
 fn go_on(found: Handover) -> ! {
     gdt::give_stacks();      // for each kind of trap a stack, a guard page below it
+    bulk::choose();          // how to copy
     tsc::start();            // the clock
     apic::start();           // the timer's interrupt
     backtrace::load_names(); // our functions' names, if the host gave them

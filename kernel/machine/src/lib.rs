@@ -20,6 +20,8 @@ mod apic;
 mod backtrace;
 #[cfg(target_os = "none")]
 mod bring_up;
+#[cfg(any(target_os = "none", test))]
+mod bulk;
 #[cfg(target_os = "none")]
 pub mod console;
 #[cfg(target_os = "none")]
