@@ -90,7 +90,8 @@ fn size(text: &CStr) -> Option<Bytes> {
         b'G' => 30,
         _ => return None,
     };
-    text[..text.len() - 1].parse::<usize>().ok()?.checked_mul(1 << shift).map(Bytes)
+    let bytes = text[..text.len() - 1].parse::<usize>().ok()?.checked_mul(1 << shift)?;
+    isize::try_from(bytes).is_ok().then_some(Bytes(bytes))
 }
 
 /// The words behind the process's name with spaces between them, in place: Linux lays them out one behind the other.

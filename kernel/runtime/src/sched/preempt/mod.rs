@@ -59,11 +59,14 @@ fn is_due(held: &SafepointsHeld) -> bool {
 
 /// Makes the thread that a handler has interrupted outside every section call the stub, unless it stands where it must not.
 fn inject(thread: &Thread, registers: &mut Registers) {
+    if thread.is_preempted() {
+        return;
+    }
     let is_panicking = thread.panic.is_under_way();
     let has_room = thread.stack().contains_sp(registers.rsp)
         // Now, and all of it: no fault in the handler, no overflow and no want of memory in the stub.
         && thread.stack().make_room(Address(registers.rsp - RED_ZONE.0 - stub::ROOM), is_panicking);
-    if thread.is_preempted() || !has_room && !switch_off::is_off(Mechanism::PreemptionRoom) {
+    if !has_room && !switch_off::is_off(Mechanism::PreemptionRoom) {
         return;
     }
     // Only a panic under way has that step; in other code rdi may hold such an address for ever.
