@@ -550,6 +550,7 @@ fn collect_in_the_unwinders_last_step() -> bool {
     let object = crate::canary::hatch_into(|_| ());
     overwrite_dead_frames();
     runtime::set_forced_period(20 * MS);
+    let live: usize;
     // SAFETY: writes to this stack below RSP, where nobody else does: handlers have stacks of their own.
     unsafe {
         asm!(
@@ -557,13 +558,15 @@ fn collect_in_the_unwinders_last_step() -> bool {
             "lea rdi, [rsp - 1024]", "mov [rdi + 0x60], r12", "xor r12d, r12d",
             "xor ecx, ecx", "xor r8d, r8d", "xor r9d, r9d", "xor r10d, r10d", "xor r11d, r11d",
             "2:", "pause", "rdtsc", "shl rdx, 32", "or rax, rdx", "cmp rax, rsi", "jb 2b",
-            "mov qword ptr [rdi + 0x60], 0",
-            inout("r12") object.inverted() => _, in("rsi") deadline,
+            "mov r12, [rdi + 0x60]", "mov qword ptr [rdi + 0x60], 0",
+            inout("r12") object.inverted() => live, in("rsi") deadline,
             out("rax") _, out("rcx") _, out("rdx") _, out("rdi") _, out("r8") _, out("r9") _, out("r10") _, out("r11") _,
         );
     }
-    let kept = object.is_allocated();
     runtime::set_forced_period(120_000 * MS);
+    let kept = object.is_allocated();
+    // Until now: after a stall of the host the tick may come between the loop and the look.
+    black_box(live);
     assert!(runtime::cycles() > cycles_before, "the timer's tick has not collected");
     kept
 }
@@ -581,5 +584,6 @@ fn an_object_only_in_the_unwinders_registers_is_kept() {
 #[kernel_test(off)]
 fn without_the_unwinders_registers_the_object_is_lost() {
     let _off = disable(Mechanism::UnwindersRegisters);
-    assert!(!collect_in_the_unwinders_last_step());
+    // A stall may also let every tick come after the loop.
+    assert!((0..5).any(|_| !collect_in_the_unwinders_last_step()));
 }
