@@ -58,7 +58,7 @@ static UNFED: AtomicU32 = AtomicU32::new(0);
 /// Of those the last ones that found interrupts off, and no collection.
 #[unsafe(link_section = ".bss.runtime")]
 static DEAF: AtomicU32 = AtomicU32::new(0);
-/// The last feeding came when the timer had expired or was about to: the NMI may still be on its way.
+/// A feeding came when the timer had expired or was about to: the NMI may still be on its way, however often it is fed meanwhile.
 #[unsafe(link_section = ".bss.runtime")]
 static WAS_LATE: AtomicBool = AtomicBool::new(false);
 #[unsafe(link_section = ".bss.runtime")]
@@ -128,11 +128,13 @@ pub(crate) fn stop() {
 /// The CPU takes interrupts, or says something.
 pub(crate) fn feed() {
     if RUNS.load(Relaxed) {
-        UNFED.store(0, Relaxed);
+        let has_come = UNFED.swap(0, Relaxed) > 0;
         DEAF.store(0, Relaxed);
         let now_ns = tsc::now();
         let hungry_ns = now_ns.saturating_sub(FED_NS.swap(now_ns, Relaxed));
-        WAS_LATE.store(hungry_ns > LATE_NS, Relaxed);
+        if hungry_ns > LATE_NS && !has_come {
+            WAS_LATE.store(true, Relaxed);
+        }
         wind_up();
     }
 }
@@ -141,7 +143,7 @@ pub(crate) fn feed() {
 pub(crate) fn judge(interrupts_on: bool) -> Meaning {
     let (runs, is_over) = (RUNS.load(Relaxed), IS_OVER.load(Relaxed));
     if !(runs || is_over) || !has_expired() {
-        if runs && WAS_LATE.load(Relaxed) {
+        if runs && WAS_LATE.swap(false, Relaxed) {
             return Meaning::Late;
         }
         return Meaning::Foreign(FOREIGN.fetch_add(1, Relaxed));
