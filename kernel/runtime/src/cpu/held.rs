@@ -131,6 +131,7 @@ pub(crate) fn thread_outside_sections() -> Option<&'static Thread> {
     }
     // SAFETY: records live for ever.
     let thread = unsafe { thread.as_ref() }?;
-    let is_its_own = depth == 0 && flags & INTERRUPTS_ON == INTERRUPTS_ON && thread.stack().contains_sp(stack_pointer());
+    let is_its_own =
+        depth == 0 && flags & INTERRUPTS_ON == INTERRUPTS_ON && thread.stack().contains_sp(stack_pointer());
     is_its_own.then_some(thread)
 }
