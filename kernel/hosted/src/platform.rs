@@ -35,6 +35,10 @@ unsafe impl Platform for Process {
         memory::commit(range)
     }
 
+    fn commits_zeroes(&self) -> bool {
+        true
+    }
+
     fn decommit(&self, range: Range) -> bool {
         // SAFETY: the runtime decommits what it has reserved and uses no more.
         unsafe { memory::decommit(range) }

@@ -98,11 +98,11 @@ fn new_with<T: Trace>(zeroed: bool, write: impl FnOnce(NonNull<T>)) -> Result<No
         let cache = unsafe { held.cache() };
         let place = match class.kind() {
             Kind::Precise => cache.allocate_precise(class, mask, T::SURE),
-            Kind::Noscan => cache.allocate(class),
-            Kind::Ambiguous => cache.allocate_zeroed(class),
+            Kind::Noscan if !zeroed => cache.allocate(class),
+            _ => cache.allocate_zeroed(class),
         };
         if let Some(place) = place {
-            if !zeroed || class.kind() != Kind::Ambiguous {
+            if !zeroed || class.kind() == Kind::Precise {
                 write(place.cast());
             }
             return Ok(place.cast());

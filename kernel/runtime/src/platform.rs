@@ -78,8 +78,13 @@ pub unsafe trait Platform: Sync {
     fn reserve(&self, bytes: Bytes, align: usize) -> Option<Range>;
 
     /// Backs a reserved range (whole 4 KiB pages) with frames: readable, writable, never executable. All or nothing.
-    /// The contents are unspecified. Uses 2 MiB frames where the range and the free memory allow.
+    /// The contents are unspecified, but see [`commits_zeroes`](Platform::commits_zeroes). Uses 2 MiB frames where the range and the free memory allow.
     fn commit(&self, range: Range) -> Result<(), OutOfFrames>;
+
+    /// Whether what [`commit`](Platform::commit) backs, the first time or again, is always zero.
+    fn commits_zeroes(&self) -> bool {
+        false
+    }
 
     /// Takes the frames of a committed range back; a later touch faults, or finds zeroes where nothing grows by faults. Parts that are not
     /// committed are passed over. `false`: the platform could not forbid that touch, the contents are gone and the range is committed as

@@ -157,8 +157,10 @@ fn commit_with(reserve: usize, range: Range) -> Result<(), OutOfFrames> {
 /// Nobody uses what is there.
 pub(crate) unsafe fn decommit(range: Range) -> bool {
     let bytes = committed_bytes(range);
+    let start = ptr::with_exposed_provenance_mut(range.start.0);
     // SAFETY: the range is ours, and the caller's promise.
-    unsafe { libc::madvise(ptr::with_exposed_provenance_mut(range.start.0), range.bytes().0, libc::MADV_DONTNEED) };
+    let is_zero = unsafe { libc::madvise(start, range.bytes().0, libc::MADV_DONTNEED) } == 0;
+    assert!(is_zero, "Linux takes all pages back that nobody has locked");
     // The heap stays as it may be touched: holes in it would be mappings, and nobody grows it by touching.
     let is_taken_back = HEAP.range.contains(range.start) || protect(range, PROT_NONE);
     if is_taken_back {

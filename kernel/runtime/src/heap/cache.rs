@@ -7,6 +7,7 @@
 #![allow(unsafe_code)]
 
 use super::supply::Supply;
+use super::zero::zero;
 use super::{Heap, Kind, Shortage, Span, SpanClass};
 use crate::addr::Bytes;
 use core::ptr::NonNull;
@@ -38,10 +39,13 @@ impl Cache {
     /// garbage alive.
     #[inline(always)]
     pub(crate) fn allocate_zeroed(&mut self, class: SpanClass) -> Option<NonNull<u8>> {
-        let object = self.allocate(class)?;
-        // SAFETY: the slot was just taken: all its bytes are the caller's, and slots are multiples of 8 at multiples
-        // of 8.
-        unsafe { zero(object, Bytes(class.slot_bytes())) };
+        let span = self.current[class.index() as usize];
+        let object = slot_address(span, span.take_slot()?)?;
+        if span.needs_zero() {
+            // SAFETY: the slot was just taken: all its bytes are the caller's, and slots are multiples of 8 at
+            // multiples of 8.
+            unsafe { zero(object, Bytes(class.slot_bytes())) };
+        }
         Some(object)
     }
 
@@ -110,35 +114,6 @@ impl Cache {
 #[inline(always)]
 fn slot_address(span: &Span, slot: u32) -> Option<NonNull<u8>> {
     NonNull::new(core::ptr::with_exposed_provenance_mut(span.slot_base(slot).0))
-}
-
-/// Longer runs are zeroed by `rep stosq`, which takes too long to get going for shorter ones, on hardware as under
-/// QEMU.
-const PLAIN_LOOP: usize = 512;
-
-/// Zeroes whole words, the last one too if `bytes` ends inside it.
-///
-/// # Safety
-/// `start` is a multiple of 8, and the bytes up to the end of the last word are the caller's alone to write.
-#[inline]
-pub(crate) unsafe fn zero(start: NonNull<u8>, bytes: Bytes) {
-    let start = start.cast::<u64>();
-    let words = bytes.0.div_ceil(8);
-    if words > PLAIN_LOOP / 8 {
-        // SAFETY: the caller's promise.
-        return unsafe { start.write_bytes(0, words) };
-    }
-    // Volatile, or the compiler would recognise the loop and call memset after all. By pairs: most slots are
-    // multiples of 16.
-    // SAFETY: the caller's promise, for words below `words`.
-    let clear = |word| unsafe { start.add(word).write_volatile(0) };
-    for pair in 0..words / 2 {
-        clear(2 * pair);
-        clear(2 * pair + 1);
-    }
-    if !words.is_multiple_of(2) {
-        clear(words - 1);
-    }
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //!
 //! 1. The tables: as long as each other, as long as the heap's memory; each summary is of what is below it ([`PageHeap::check`]).
 //! 2. Each span alone: what its class says, it says; its bits say nothing of slots that it does not have ([`Span::check`]).
-//! 3. Each span's pages: in use, and its own. Then the counts agree, so no other page has an owner.
+//! 3. Each span's pages: in use, and its own, and zero where they are known to be. Then the counts agree, so no other page has an owner.
 //! 4. The lists: each span is in one list, of its class, or in a cache.
 //! 5. The caches: their spans, then their supplies, whose pages are in use and nobody's. With the spans' these are all the pages in use,
 //!    and all records are spans, in a supply or in their pool.
@@ -57,6 +57,11 @@ impl Heap {
             }
             span.check()?;
             page_heap.check_pages(self, span)?;
+            ensure(
+                span.needs_zero() || span.is_zero_where_free(),
+                "what is known to be zero is zero",
+                address_of(span),
+            )?;
             found.pages += span.pages().0;
             found.live_bytes += span.counted_slots() * span.slot_bytes().0;
             found.central += usize::from(span.state() == State::Central);

@@ -74,6 +74,9 @@ impl Span {
             bits.allocated.store(live | self.beyond(word), Relaxed);
             bits.marked.store(0, Relaxed);
         }
+        if swept.freed != 0 {
+            self.set_needs_zero(true);
+        }
         swept
     }
 }

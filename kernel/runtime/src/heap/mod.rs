@@ -30,8 +30,9 @@
 //!  4. When asked, or when the platform has no frames left, it gets the memory of free pages back; the pages stay ours,
 //!     and have memory again before they become a span (`release`).
 //!
-//! Fresh memory and freed slots are dirty. A noscan object stays so; a precise one has its map written before it can
-//! be seen, and its owner writes the words that the map names; an ambiguous slot is zeroed, all of it.
+//! Freed slots are dirty, and so is fresh memory, but where the platform gives zeroes (`zero`). A noscan object stays so;
+//! a precise one has its map written before it can be seen, and its owner writes the words that the map names; an
+//! ambiguous slot is zeroed, all of it.
 //!
 //! Invariants. Every page is free, in exactly one span, or in one CPU's supply; a span's bits describe exactly its slots
 //! ([`Heap::check_with`]). A cached span belongs to one CPU. Records about memory come from a [`FixedPool`] or a `Table`,
@@ -64,6 +65,7 @@ mod supply;
 mod sweep;
 mod table;
 mod window;
+mod zero;
 
 #[cfg(test)]
 mod corruption;
@@ -72,13 +74,14 @@ pub(crate) mod pretend;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use cache::{Cache, EMPTY, zero};
+pub(crate) use cache::{Cache, EMPTY};
 pub(crate) use clobber::clobber;
 pub(crate) use find_object::{Snapshot, prefetch};
 pub(crate) use fixed_pool::FixedPool;
 pub(crate) use marks::Slot;
 pub(crate) use span::{Object, Span};
 pub(crate) use span_class::{Kind, SpanClass};
+pub(crate) use zero::zero;
 
 use crate::addr::{Bytes, Pages, Range};
 use crate::platform::{OutOfFrames, Platform};

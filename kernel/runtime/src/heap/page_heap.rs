@@ -15,11 +15,13 @@ pub(super) struct PageHeap {
     pub(super) arenas: Arenas,
     pub(super) pages: PageAllocator,
     pub(super) spans: FixedPool<Span>,
+    /// No page from here on has been in use since it was first committed. Go: `zeroedBase`, one for each arena.
+    fresh: usize,
 }
 
 impl PageHeap {
     pub(super) const fn new() -> PageHeap {
-        PageHeap { arenas: Arenas::new(), pages: PageAllocator::new(), spans: FixedPool::new() }
+        PageHeap { arenas: Arenas::new(), pages: PageAllocator::new(), spans: FixedPool::new(), fresh: 0 }
     }
 
     /// Takes addresses for the heap and all its records. `false`: the address plan has no room for them.
@@ -54,28 +56,37 @@ impl PageHeap {
             first = self.pages.take(pages.0, align.0);
         }
         let first = first.expect("the heap has just grown by enough");
-        if let Err(out) = self.commit_again(platform, map, first, pages.0) {
-            self.pages.give_back(first, pages.0);
-            self.spans.give_back(span);
-            return Err(out);
+        match self.commit_again(platform, map, first, pages.0) {
+            Ok(committed) => {
+                let is_zero = platform.commits_zeroes() && (first >= self.fresh || committed == pages.0);
+                self.fresh = self.fresh.max(first + pages.0);
+                map.open(span, class, first, pages);
+                span.set_needs_zero(!is_zero);
+                Ok(span)
+            }
+            Err(out) => {
+                self.pages.give_back(first, pages.0);
+                self.spans.give_back(span);
+                Err(out)
+            }
         }
-        map.open(span, class, first, pages);
-        Ok(span)
     }
 
-    /// Sees to it that pages just taken have memory.
+    /// Sees to it that pages just taken have memory, and returns how many had none.
     fn commit_again(
         &mut self,
         platform: &dyn Platform,
         map: &SpanMap,
         first: usize,
         pages: usize,
-    ) -> Result<(), OutOfFrames> {
+    ) -> Result<usize, OutOfFrames> {
+        let mut committed = 0;
         while let Some((at, run)) = self.pages.next_released(first, pages) {
             map.commit_again(platform, at, Pages(run))?;
             self.pages.set_released(at, run, false);
+            committed += run;
         }
-        Ok(())
+        Ok(committed)
     }
 
     /// Gives back the pages of a span that is in no list and no cache, and its record.
@@ -108,7 +119,9 @@ impl PageHeap {
                 }
             }
         }
-        *supply.pages() = pages;
+        let fresh = self.fresh;
+        self.fresh = fresh.max(pages.end());
+        supply.fill(pages, fresh);
         Ok(())
     }
 

@@ -1,5 +1,5 @@
-//! Pretend: a platform for host tests. Its memory is the test process's own and dirty; commits are checked and can be
-//! made to fail.
+//! Pretend: a platform for host tests. Its memory is the test process's own, and dirty unless zeroes are asked for;
+//! commits are checked and can be made to fail.
 //!
 //! Unsafe here: taking blocks from std's allocator and filling them.
 #![allow(unsafe_code)]
@@ -16,6 +16,7 @@ const ROOM: usize = 128 * MIB;
 #[derive(Default)]
 pub(crate) struct Pretend {
     state: Mutex<State>,
+    zeroes: bool,
 }
 
 #[derive(Default)]
@@ -30,6 +31,11 @@ struct State {
 impl Pretend {
     pub(crate) fn new() -> &'static Pretend {
         Box::leak(Box::default())
+    }
+
+    /// One that commits zeroes.
+    pub(crate) fn with_zeroes() -> &'static Pretend {
+        Box::leak(Box::new(Pretend { zeroes: true, ..Pretend::default() }))
     }
 
     /// Lets the commit after `next` further ones fail.
@@ -84,6 +90,11 @@ unsafe impl Platform for Pretend {
             return Err(OutOfFrames { left: Bytes(range.bytes().0 / 2) });
         }
         state.committed.push(range);
+        if self.zeroes {
+            // SAFETY: inside a block of ours (asserted above), and nobody uses it before it is committed.
+            unsafe { core::ptr::with_exposed_provenance_mut::<u8>(range.start.0).write_bytes(0, range.bytes().0) };
+            return Ok(());
+        }
         // Each frame is dirty at both its ends; filling all of it would make the tests slow.
         for frame in (range.start.0..range.end.0).step_by(4096) {
             let frame = core::ptr::with_exposed_provenance_mut::<u8>(frame);
@@ -93,6 +104,10 @@ unsafe impl Platform for Pretend {
             unsafe { frame.add(4096 - 512).write_bytes(0x5a, 512) };
         }
         Ok(())
+    }
+
+    fn commits_zeroes(&self) -> bool {
+        self.zeroes
     }
 
     fn decommit(&self, range: Range) -> bool {

@@ -59,6 +59,8 @@ pub(crate) struct Span {
     state: AtomicU8,
     /// Precise: every type allocated here is [`SURE`](crate::Trace::SURE).
     is_sure: AtomicBool,
+    /// Not every byte of every free slot is known to be zero.
+    needs_zero: AtomicBool,
 }
 
 const _: () = assert!(size_of::<Span>() + 4 <= 5 * 64, "with its pool's link, a record fills five cache lines");
@@ -78,6 +80,7 @@ impl Span {
             class: AtomicU8::new(0),
             state: AtomicU8::new(State::Free as u8),
             is_sure: AtomicBool::new(true),
+            needs_zero: AtomicBool::new(true),
             bits: [const { Bits { allocated: AtomicU64::new(u64::MAX), marked: AtomicU64::new(0) } }; MOST_SLOTS / 64],
         }
     }
@@ -126,6 +129,17 @@ impl Span {
     #[inline(always)]
     pub(super) fn set_unsure(&self) {
         self.is_sure.store(false, Relaxed);
+    }
+
+    /// Whether who wants a zeroed slot has to zero it.
+    #[inline(always)]
+    pub(super) fn needs_zero(&self) -> bool {
+        self.needs_zero.load(Relaxed)
+    }
+
+    #[inline(always)]
+    pub(super) fn set_needs_zero(&self, needs_zero: bool) {
+        self.needs_zero.store(needs_zero, Relaxed);
     }
 
     pub(super) fn raw_state(&self) -> u8 {
@@ -274,6 +288,7 @@ impl Span {
             class: self.class.as_ptr(),
             state: self.state.as_ptr(),
             is_sure: self.is_sure.as_ptr().cast(),
+            needs_zero: self.needs_zero.as_ptr().cast(),
         }
     }
 }

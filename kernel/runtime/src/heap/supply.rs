@@ -14,6 +14,8 @@ pub(super) const TOO_MANY: Pages = Pages(CACHE_PAGES / 4);
 
 pub(super) struct Supply {
     pages: PageCache,
+    /// No page from here on has been used since it was committed.
+    fresh: usize,
     /// At least as many as there are pages.
     records: SpanList,
     record_count: usize,
@@ -21,7 +23,7 @@ pub(super) struct Supply {
 
 impl Supply {
     pub(super) const fn new() -> Supply {
-        Supply { pages: PageCache::EMPTY, records: SpanList::new(), record_count: 0 }
+        Supply { pages: PageCache::EMPTY, fresh: 0, records: SpanList::new(), record_count: 0 }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -41,6 +43,7 @@ impl Supply {
         pages: Pages,
     ) -> Result<Option<&'static Span>, OutOfFrames> {
         let Some(mut taken) = self.pages.take(pages.0) else { return Ok(None) };
+        let is_zero = platform.commits_zeroes() && (taken.first >= self.fresh || taken.is_released());
         while taken.released != 0 {
             let at = taken.released.trailing_zeros() as usize;
             let run = (taken.released >> at).trailing_ones() as usize;
@@ -53,6 +56,7 @@ impl Supply {
         let span = self.records.pop().expect("there is a record for every page");
         self.record_count -= 1;
         map.open(span, class, taken.first, pages);
+        span.set_needs_zero(!is_zero);
         Ok(Some(span))
     }
 
@@ -67,7 +71,12 @@ impl Supply {
         self.record_count += 1;
     }
 
-    /// The pages, for the page heap to fill or to take back.
+    /// Fills an empty one; no page from `fresh` on has been used.
+    pub(super) fn fill(&mut self, pages: PageCache, fresh: usize) {
+        (self.pages, self.fresh) = (pages, fresh);
+    }
+
+    /// The pages, for the page heap to take back.
     pub(super) fn pages(&mut self) -> &mut PageCache {
         &mut self.pages
     }

@@ -64,10 +64,11 @@ impl Span {
         self.window_start.store(NOWHERE, Relaxed);
     }
 
-    /// Makes an allocated slot free again. For the CPU that caches the span.
+    /// Makes an allocated slot free again, and it need not be zero. For the CPU that caches the span.
     #[inline]
     pub(super) fn release_slot(&self, slot: u32) {
         debug_assert!(slot < self.slots() && self.is_allocated(slot), "a slot is released once");
+        self.set_needs_zero(true);
         let (bits, bit) = self.bit(slot);
         if slot & !63 == self.window_start.load(Relaxed) {
             self.window.store(self.window.load(Relaxed) | bit, Relaxed);

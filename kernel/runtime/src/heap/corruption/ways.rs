@@ -82,6 +82,7 @@ pub(super) fn of_span(span: &'static Span, lab: &Lab, random: &mut Random) -> Ve
         ("another state", vec![write(fields.state, |state| state % 3 + 1)]),
         ("the state after", vec![write(fields.state, |state| (state + 1) % 3 + 1)]),
         ("unsure without references", vec![write(fields.is_sure, |_| 0)]),
+        ("free slots known to be zero", vec![write(fields.needs_zero, |_| 0)]),
         (
             "a window beyond its slots",
             vec![
@@ -244,4 +245,5 @@ pub(in crate::heap) struct Fields {
     pub(in crate::heap) class: *const u8,
     pub(in crate::heap) state: *const u8,
     pub(in crate::heap) is_sure: *const u8,
+    pub(in crate::heap) needs_zero: *const u8,
 }

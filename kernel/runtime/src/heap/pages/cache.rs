@@ -24,6 +24,13 @@ pub(crate) struct Taken {
     mask: u64,
 }
 
+impl Taken {
+    /// Whether none of them has memory.
+    pub(crate) fn is_released(&self) -> bool {
+        self.released == self.mask
+    }
+}
+
 impl PageCache {
     pub(crate) const EMPTY: PageCache = PageCache { first: 0, free: 0, released: 0 };
 
@@ -33,6 +40,11 @@ impl PageCache {
 
     pub(crate) fn count(&self) -> usize {
         self.free.count_ones() as usize
+    }
+
+    /// The page after its last place.
+    pub(crate) fn end(&self) -> usize {
+        self.first + CACHE_PAGES
     }
 
     /// Takes the lowest run of so many (1 to 64) pages. Some ten instructions for one page, 25 for 15.
@@ -106,9 +118,11 @@ mod tests {
         let mut cache = PageCache { first: 64, free: 0b1111_0110, released: 0b1010_0010 };
         let mut taken = cache.take(3).expect("bits 4 to 6");
         assert_eq!((taken.first, taken.released, taken.block), (68, 0b10_0000, 64));
+        assert!(!taken.is_released());
         assert_eq!((cache.free, cache.released), (0b1000_0110, 0b1000_0010));
         taken.released = 0;
         cache.put_back(taken);
         assert_eq!((cache.free, cache.released), (0b1111_0110, 0b1000_0010));
+        assert!(cache.take(1).is_some_and(|taken| taken.is_released()));
     }
 }

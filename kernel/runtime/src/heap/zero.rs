@@ -1,0 +1,232 @@
+//! Zeroed memory: what clears it, and what need not be cleared. Go: memclr_amd64.s, allocNeedsZero in mheap.go.
+//!
+//! Where the platform [commits zeroes](crate::platform::Platform::commits_zeroes), a span of pages that nobody has used since needs no
+//! zeroing: of pages above all that were ever in use (`PageHeap::fresh`), or of pages that had been released. Each of its slots is then
+//! given once as it is. The first that becomes free again, by hand or by a sweep, ends that for the whole span.
+//!
+//! Unsafe here: writing to memory of the caller's, reading that of free slots.
+#![allow(unsafe_code)]
+
+use super::Span;
+use super::span::Object;
+use crate::addr::Bytes;
+use core::ptr::NonNull;
+
+/// Longer runs are zeroed by `rep stosq`, which takes too long to get going for shorter ones, on hardware as under
+/// QEMU.
+const PLAIN_LOOP: usize = 512;
+
+/// Zeroes whole words, the last one too if `bytes` ends inside it.
+///
+/// # Safety
+/// `start` is a multiple of 8, and the bytes up to the end of the last word are the caller's alone to write.
+#[inline]
+pub(crate) unsafe fn zero(start: NonNull<u8>, bytes: Bytes) {
+    let start = start.cast::<u64>();
+    let words = bytes.0.div_ceil(8);
+    if words > PLAIN_LOOP / 8 {
+        // SAFETY: the caller's promise.
+        return unsafe { start.write_bytes(0, words) };
+    }
+    // Volatile, or the compiler would recognise the loop and call memset after all. By pairs: most slots are
+    // multiples of 16.
+    // SAFETY: the caller's promise, for words below `words`.
+    let clear = |word| unsafe { start.add(word).write_volatile(0) };
+    for pair in 0..words / 2 {
+        clear(2 * pair);
+        clear(2 * pair + 1);
+    }
+    if !words.is_multiple_of(2) {
+        clear(words - 1);
+    }
+}
+
+impl Span {
+    /// Whether every word of every free slot is zero. For the verifier, of a span whose pages are its own.
+    pub(super) fn is_zero_where_free(&'static self) -> bool {
+        let is_zero = |slot: Object| {
+            let words: *const u64 = core::ptr::with_exposed_provenance(slot.base.0);
+            // SAFETY: a slot of the heap's, whose memory is committed; nobody allocates meanwhile.
+            (0..slot.bytes().0 / 8).all(|word| unsafe { words.add(word).read() } == 0)
+        };
+        self.objects().filter(|slot| !slot.is_allocated()).all(is_zero)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::addr::{KIB, MIB, Pages};
+    use crate::heap::pretend::{Pretend, Random};
+    use crate::heap::{Cache, Heap, Kind, SpanClass};
+    use crate::platform::Platform;
+
+    fn heap(platform: &'static Pretend) -> (&'static Heap, Cache) {
+        let heap = Box::leak(Box::new(Heap::new()));
+        heap.init(platform).expect("there is room for an arena");
+        (heap, Cache::new())
+    }
+
+    fn class(bytes: usize) -> SpanClass {
+        SpanClass::for_request(bytes, 8, Kind::Noscan).expect("small")
+    }
+
+    fn allocate(heap: &Heap, cache: &mut Cache, class: SpanClass, zeroed: bool) -> NonNull<u8> {
+        loop {
+            let object = if zeroed { cache.allocate_zeroed(class) } else { cache.allocate(class) };
+            match object {
+                Some(object) => return object,
+                None => cache.refill(heap, class, false).expect("memory"),
+            }
+        }
+    }
+
+    fn large(heap: &Heap, cache: &mut Cache, bytes: usize) -> NonNull<u8> {
+        heap.allocate_large(cache, Bytes(bytes), 8, Kind::Noscan, false).expect("memory")
+    }
+
+    /// Whether the caller's object of so many bytes is zero; then it is not.
+    fn use_up(object: NonNull<u8>, bytes: usize) -> bool {
+        // SAFETY: a slot of so many bytes, nobody else's.
+        let slot = unsafe { core::slice::from_raw_parts_mut(object.as_ptr(), bytes) };
+        let is_zero = slot.iter().all(|byte| *byte == 0);
+        slot.fill(0xff);
+        is_zero
+    }
+
+    fn needs_zero(heap: &Heap, object: NonNull<u8>) -> bool {
+        heap.find(object.addr().get()).expect("an object").span.needs_zero()
+    }
+
+    #[test]
+    fn what_is_known_to_be_zero_is_given_as_it_is() {
+        let class = class(48);
+        for (platform, touched) in [(Pretend::with_zeroes(), true), (Pretend::new(), false)] {
+            let (heap, mut cache) = heap(platform);
+            let first = allocate(heap, &mut cache, class, true);
+            heap.check_with(&[&cache]).expect("a sound heap");
+            // SAFETY: the next slot, which is free: nobody but the walker would see it.
+            unsafe { first.add(48 + 5).write(7) };
+            assert_eq!(heap.check_with(&[&cache]).is_err(), touched, "the walker reads what is known to be zero");
+            let second = allocate(heap, &mut cache, class, true);
+            // SAFETY: the slot is this test's.
+            assert_eq!((second.addr().get(), unsafe { second.add(5).read() == 7 }), (first.addr().get() + 48, touched));
+        }
+    }
+
+    #[test]
+    fn a_slot_that_was_freed_is_zeroed_before_it_is_given_again() {
+        let class = class(128);
+        let (heap, mut cache) = heap(Pretend::with_zeroes());
+        let first = allocate(heap, &mut cache, class, true);
+        assert!(use_up(first, 128) && !needs_zero(heap, first));
+        // SAFETY: it is not used again.
+        unsafe { cache.free(class, first) };
+        let again = allocate(heap, &mut cache, class, true);
+        assert!(again == first && use_up(again, 128));
+        // The same by a sweep. A span in which it frees nothing stays as it is.
+        let (heap, mut cache) = self::heap(Pretend::with_zeroes());
+        let objects: Vec<_> = (0..class.slots() + 3).map(|_| allocate(heap, &mut cache, class, true)).collect();
+        assert!(objects.iter().all(|object| use_up(*object, 128)));
+        for object in objects.iter().filter(|object| **object != objects[1]) {
+            heap.find(object.addr().get()).expect("an object").mark_stopped();
+        }
+        cache.flush(heap);
+        heap.sweep_all();
+        let last = objects[class.slots()];
+        assert_eq!((needs_zero(heap, objects[0]), needs_zero(heap, last)), (true, false));
+        heap.check_with(&[&cache]).expect("a sound heap");
+        let taken: Vec<_> = (0..2).map(|_| allocate(heap, &mut cache, class, true)).collect();
+        assert!(taken.iter().all(|object| use_up(*object, 128)));
+    }
+
+    #[test]
+    fn pages_are_known_to_be_zero_before_their_first_use_and_after_their_release() {
+        let (heap, mut cache) = heap(Pretend::with_zeroes());
+        let mut take = |bytes| large(heap, &mut cache, bytes);
+        let (used, kept) = (take(3 * MIB), take(MIB));
+        assert!(!needs_zero(heap, used) && !needs_zero(heap, kept));
+        // SAFETY: it is not used again.
+        unsafe { heap.free_large(used) };
+        assert!(needs_zero(heap, take(MIB)), "pages are dirty after their use");
+        let mut end = usize::MAX;
+        while heap.release_below(&mut end).is_some() {}
+        assert!(heap.released() >= Bytes(2 * MIB));
+        let released = take(2 * MIB);
+        assert_eq!((released.addr().get() - used.addr().get(), needs_zero(heap, released)), (MIB, false));
+        // A run of both: the first page is dirty, the others are released.
+        // SAFETY: it is not used again.
+        unsafe { heap.free_large(released) };
+        end = heap.page_heap.lock().arenas.page_number(crate::addr::Address(released.addr().get())) + 256;
+        let first = take(128 * KIB);
+        while heap.release_below(&mut end).is_some() {}
+        // SAFETY: it is not used again.
+        unsafe { heap.free_large(first) };
+        let both = take(MIB);
+        assert!(both == released && needs_zero(heap, both));
+        // A CPU's own page that was released.
+        // SAFETY: it is not used again.
+        unsafe { heap.free_large(both) };
+        end = usize::MAX;
+        while heap.release_below(&mut end).is_some() {}
+        let short = allocate(heap, &mut cache, class(8 * KIB), true);
+        assert!(short == both && !needs_zero(heap, short));
+        heap.check_with(&[&cache]).expect("a sound heap");
+    }
+
+    #[test]
+    fn a_cpus_own_pages_are_known_to_be_zero_before_their_first_use_whoever_is_above() {
+        let (heap, mut cache) = heap(Pretend::with_zeroes());
+        let mut other = Cache::new();
+        let class = class(8 * KIB);
+        let first = allocate(heap, &mut cache, class, true);
+        let above = allocate(heap, &mut other, class, true);
+        let second = allocate(heap, &mut cache, class, true);
+        assert_eq!(above.addr().get() - first.addr().get(), Pages(64).bytes().0);
+        assert!([first, second, above].into_iter().all(|object| !needs_zero(heap, object) && use_up(object, 8 * KIB)));
+        cache.flush(heap);
+        other.flush(heap);
+        heap.sweep_all();
+        assert!(needs_zero(heap, allocate(heap, &mut cache, class, true)));
+    }
+
+    #[test]
+    fn any_trace_finds_zeroes_wherever_they_were_asked_for() {
+        let mut random = Random::new();
+        for platform in [Pretend::with_zeroes(), Pretend::new()] {
+            let (heap, mut cache) = heap(platform);
+            let mut live: Vec<(NonNull<u8>, SpanClass)> = Vec::new();
+            let mut known = 0;
+            for step in 0..if cfg!(miri) { 200 } else { 20_000 } {
+                let class = class([16, 48, 520, 5000, 32_760][random.below(5)]);
+                match random.below(if live.len() > 400 { 4 } else { 8 }) {
+                    0..3 if !live.is_empty() => {
+                        let (object, class) = live.swap_remove(random.below(live.len()));
+                        // SAFETY: it is not used again.
+                        unsafe { cache.free(class, object) };
+                    }
+                    3 if step % 50 == 0 => {
+                        cache.flush(heap);
+                        live.iter().for_each(|(object, _)| {
+                            heap.find(object.addr().get()).expect("an object").mark_stopped();
+                        });
+                        heap.sweep_all();
+                        let mut end = usize::MAX;
+                        while random.below(4) != 0 && heap.release_below(&mut end).is_some() {}
+                    }
+                    kind => {
+                        let object = allocate(heap, &mut cache, class, kind & 1 == 0);
+                        known += usize::from(!needs_zero(heap, object));
+                        let is_zero = use_up(object, class.slot_bytes());
+                        assert!(is_zero || kind & 1 != 0, "step {step}: {} bytes", class.slot_bytes());
+                        live.push((object, class));
+                    }
+                }
+                if step % 1000 == 0 {
+                    heap.check_with(&[&cache]).expect("a sound heap");
+                }
+            }
+            assert_eq!(known > 50, platform.commits_zeroes(), "{known} slots were in spans known to be zero");
+        }
+    }
+}
