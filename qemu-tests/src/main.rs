@@ -22,6 +22,7 @@ mod dumps;
 mod exceptions;
 #[cfg(any(target_os = "none", hosted))]
 mod interruptions;
+mod large_objects;
 #[cfg(target_os = "none")]
 mod machine;
 #[cfg(any(target_os = "none", hosted))]

@@ -200,16 +200,17 @@ fn allocate_large(layout: Layout, kind: Kind, zeroed: bool) -> Result<NonNull<u8
         let outcome = held.on_system_stack(|| {
             // SAFETY: the only reference in this section.
             let cache = unsafe { held.cache() };
-            let object = HEAP.allocate_large(cache, bytes, layout.align(), kind, even_past_trigger)?;
-            if zeroed || kind == Kind::Ambiguous {
-                // SAFETY: a fresh object of so many bytes. Inside the section, so that the collector never reads stale words.
-                unsafe { heap::zero(object, bytes) };
-            }
-            Ok(object)
+            HEAP.allocate_large(cache, bytes, layout.align(), kind, even_past_trigger)
         });
         drop(held);
         match outcome {
-            Ok(object) => return Ok(object),
+            Ok(object) if !zeroed && kind == Kind::Noscan => return Ok(object),
+            Ok(object) => {
+                let _held = switch_off::is_off(Mechanism::ZeroingOutside).then(SafepointsHeld::enter);
+                // SAFETY: a fresh object, this function's alone.
+                unsafe { HEAP.zero_large(object, kind) };
+                return Ok(object);
+            }
             Err(shortage) => answer(shortage, &mut collected, bytes)?,
         }
     }

@@ -54,6 +54,8 @@ pub enum Mechanism {
     UnwindersRegisters,
     /// Leaving a thread alone that has no room on its stack for what preemption puts there.
     PreemptionRoom,
+    /// Zeroing a large object with safepoints let in.
+    ZeroingOutside,
 }
 
 #[cfg(feature = "switch-off")]

@@ -1,7 +1,6 @@
 //! Objects too large for any slot: each has a span of its own. Go: mallocgcLarge in malloc.go, allocLarge in mcache.go.
 //!
-//! Unsafe here: `free_large`, whose caller promises that the object is dead, and zeroing what is left over in a new
-//! span.
+//! Unsafe here: `free_large`, whose caller promises that the object is dead, and zeroing new ones.
 #![allow(unsafe_code)]
 
 use super::span::State;
@@ -14,9 +13,7 @@ impl Heap {
     /// An object of its own span, at a multiple of `align` (a power of two, at most an arena). Takes the page heap's
     /// lock, unless it is short and this CPU has the pages.
     ///
-    /// Not zeroed: an ambiguous object's `bytes` are the caller's to [`zero`], with safepoints let in between if it
-    /// is long. (The stale words that a collection may meanwhile see keep garbage for one cycle, no more.) What is
-    /// left over in the last page is zeroed here, since the collector reads the whole span.
+    /// Not zeroed unless it is known to be zero; an ambiguous one is noscan until [`zero_large`](Heap::zero_large).
     ///
     /// # Errors
     /// As [`Cache::refill`](super::Cache::refill).
@@ -29,22 +26,31 @@ impl Heap {
         even_past_trigger: bool,
     ) -> Result<NonNull<u8>, Shortage> {
         self.may_allocate(even_past_trigger)?;
-        // There is no precise span of this size.
-        let kind = if kind == Kind::Precise { Kind::Ambiguous } else { kind };
-        let class = SpanClass::large(kind);
         let pages = Pages::holding(Bytes(bytes.0.max(1)));
         let align = Pages::holding(Bytes(align));
-        let span = self.allocate_span(&mut cache.supply, class, pages, align)?;
+        let span = self.allocate_span(&mut cache.supply, SpanClass::large(Kind::Noscan), pages, align)?;
+        if !span.needs_zero() {
+            span.set_class(class_of(kind));
+        }
         span.set_state(State::Large);
         self.live.fetch_add(pages.bytes().0, Relaxed);
         let base = core::ptr::with_exposed_provenance_mut::<u8>(span.base().0);
-        let object = NonNull::new(base).expect("no arena starts at 0");
-        if kind == Kind::Ambiguous {
-            let used = bytes.0.next_multiple_of(8);
-            // SAFETY: `used` is at most the span's length, and the span is new: all its bytes are ours.
-            unsafe { zero(object.add(used), Bytes(pages.bytes().0 - used)) };
+        Ok(NonNull::new(base).expect("no arena starts at 0"))
+    }
+
+    /// Zeroes a new large object to the end of its last page, unless it is known to be zero. From then on it is what its kind says. Not
+    /// for a section: this may take long, and whoever comes meanwhile finds an object that refers to nothing. Go:
+    /// memclrNoHeapPointersChunked.
+    ///
+    /// # Safety
+    /// The object is from [`allocate_large`](Heap::allocate_large), and nobody has used it yet.
+    pub(crate) unsafe fn zero_large(&self, object: NonNull<u8>, kind: Kind) {
+        let span = self.map.owner(object.addr().get()).expect("an object that was allocated has a span");
+        if span.needs_zero() {
+            // SAFETY: all pages of the span are the new object's.
+            unsafe { zero(object, span.pages().bytes()) };
+            span.set_class(class_of(kind));
         }
-        Ok(object)
     }
 
     /// Gives the pages of a large object back at once. Takes the page heap's lock.
@@ -58,4 +64,9 @@ impl Heap {
         self.live.fetch_sub(span.pages().bytes().0, Relaxed);
         self.page_heap.lock().free(&self.map, span);
     }
+}
+
+/// There is no precise span of this size.
+fn class_of(kind: Kind) -> SpanClass {
+    SpanClass::large(if kind == Kind::Precise { Kind::Ambiguous } else { kind })
 }

@@ -32,7 +32,8 @@
 //!
 //! Freed slots are dirty, and so is fresh memory, but where the platform gives zeroes (`zero`). A noscan object stays so;
 //! a precise one has its map written before it can be seen, and its owner writes the words that the map names; an
-//! ambiguous slot is zeroed, all of it.
+//! ambiguous slot is zeroed, all of it. Zeroing a large object takes long: it is noscan until then, and safepoints are
+//! let in.
 //!
 //! Invariants. Every page is free, in exactly one span, or in one CPU's supply; a span's bits describe exactly its slots
 //! ([`Heap::check_with`]). A cached span belongs to one CPU. Records about memory come from a [`FixedPool`] or a `Table`,

@@ -17,7 +17,9 @@ use super::marks::Slot;
 use super::size_class::MOST_SLOTS;
 use super::span_class::{Kind, SpanClass};
 use crate::addr::{Address, Bytes, Pages};
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use core::sync::atomic::{
+    AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::Release,
+};
 
 /// Where a span is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -100,6 +102,11 @@ impl Span {
             bits.allocated.store(if class.is_large() { u64::MAX } else { self.beyond(word) }, Relaxed);
             bits.marked.store(0, Relaxed);
         }
+    }
+
+    /// For a large object: what the collector looks for in it.
+    pub(super) fn set_class(&self, class: SpanClass) {
+        self.class.store(class.index(), Release);
     }
 
     pub(super) fn set_state(&self, state: State) {

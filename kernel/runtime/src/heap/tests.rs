@@ -210,7 +210,7 @@ fn ambiguous_slots_are_zero_and_so_is_what_a_large_object_leaves_over() {
     for bytes in [32_761, 40_959, 40_960, 40_961] {
         let object = heap.allocate_large(&mut cache, Bytes(bytes), 8, Kind::Ambiguous, false).expect("memory");
         // SAFETY: the object is new and has so many bytes.
-        unsafe { zero(object, Bytes(bytes)) };
+        unsafe { heap.zero_large(object, Kind::Ambiguous) };
         let whole = Pages::holding(Bytes(bytes)).bytes().0;
         // SAFETY: as above, to the end of its last page.
         let slot = unsafe { core::slice::from_raw_parts(object.as_ptr(), whole) };
