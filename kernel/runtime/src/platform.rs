@@ -98,6 +98,12 @@ pub unsafe trait Platform: Sync {
     /// Memory that could still be committed.
     fn free_memory(&self) -> Bytes;
 
+    /// How much of a range is mapped by pages of 2 MiB, if the platform can tell. Costs a look at each 2 MiB of it.
+    fn on_huge_pages(&self, range: Range) -> Option<Bytes> {
+        let _ = range;
+        None
+    }
+
     /// The writable globals: every place outside heap, stacks and thread records that may hold a reference.
     fn static_roots(&self) -> &[Range];
 

@@ -44,7 +44,7 @@ pub(crate) use preview::clobber_unreachable;
 
 use crate::addr::Bytes;
 use crate::cpu::SafepointsHeld;
-use crate::heap::Heap;
+use crate::heap::{Heap, Portion};
 use crate::platform::platform;
 use crate::report::{Cycle, gctrace};
 use crate::settings::Settings;
@@ -147,7 +147,7 @@ pub(crate) fn release_free_pages() {
     loop {
         // A section for each run: none is longer than 4 MiB.
         let held = SafepointsHeld::enter();
-        if held.on_system_stack(|| HEAP.release_below(&mut end)).is_none() {
+        if held.on_system_stack(|| HEAP.release_below(&mut end, Portion::Any)).is_none() {
             return;
         }
     }

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! one reservation of up to 1 TiB   | arena, 64 MiB | arena | …                    |
-//! memory behind it, 4 MiB a time   |chunk|chunk|chunk|     ^ end
+//! pages as they are needed, 4 MiB  |chunk|chunk|chunk|     ^ end
 //! owners, one per 8 KiB page       |A A A . B C C C C …|
 //! ```
 //!
@@ -54,7 +54,7 @@ impl Arenas {
         Some(most)
     }
 
-    /// Gets memory for so many chunks more. On failure nothing has changed.
+    /// Adds so many chunks, without memory. On failure nothing has changed.
     pub(super) fn grow(&mut self, platform: &dyn Platform, map: &SpanMap, chunks: usize) -> Result<(), OutOfFrames> {
         let left = Range { start: self.end, end: self.range.end }.bytes();
         if chunks > left.0 / CHUNK.0 {
@@ -62,13 +62,11 @@ impl Arenas {
         }
         let pages = chunks * CHUNK_PAGES;
         self.owners.make_room(platform, pages)?;
-        let more = Range::new(self.end, Pages(pages).bytes());
-        platform.commit(more)?;
         for _ in 0..pages {
             self.owners.push(AtomicPtr::new(null_mut()));
         }
-        self.end = more.end;
-        map.extend(Range { start: self.range.start, end: more.end }.bytes());
+        self.end = self.end.plus(Pages(pages).bytes());
+        map.extend(Range { start: self.range.start, end: self.end }.bytes());
         Ok(())
     }
 

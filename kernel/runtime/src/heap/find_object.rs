@@ -21,7 +21,7 @@ pub(crate) type Owner = AtomicPtr<Span>;
 /// What everyone may ask at any time, without a lock.
 pub(super) struct SpanMap {
     start: AtomicUsize,
-    /// The memory there is. Owners of these pages can be looked up; it never shrinks.
+    /// How far the heap has grown. Owners of these pages can be looked up; it never shrinks.
     length: AtomicUsize,
     owners: AtomicPtr<Owner>,
     /// How many pages have an owner.

@@ -156,8 +156,9 @@ mod tests {
         let platform = Pretend::new();
         let mut pool = FixedPool::<AtomicUsize>::new();
         assert!(pool.reserve(platform, 5000));
-        platform.fail_commit_number(0);
+        platform.fail_after(0);
         assert!(pool.take(platform, AtomicUsize::default).is_err());
+        platform.fail_no_more();
         assert!(pool.take(platform, AtomicUsize::default).is_ok());
     }
 }

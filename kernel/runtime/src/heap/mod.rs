@@ -12,9 +12,10 @@
 //!  5. It has not enough together: fill the supply with what is free of the 64 pages around the lowest free one. A span
 //!     of 16 pages and more, or one for which the supply has no run, is made of the lowest run that fits (`page_heap`).
 //!     Both are found in a radix tree over bitmaps (`pages`). The page heap's lock.
-//!  6. There is no such run: commit more of the reserved addresses (`arena`), in chunks of 4 MiB. The platform's
-//!     frames.
-//!  7. There are none: [`Shortage::Exhausted`]. The caller may collect and try again; the heap never calls the
+//!  6. There is no such run: add more of the reserved addresses (`arena`), in chunks of 4 MiB.
+//!  7. Pages without memory get it before they become a span, 2 MiB at a time, which the platform can map as one huge page, unless somebody
+//!     has others of these pages. The platform's frames.
+//!  8. There are none: [`Shortage::Exhausted`]. The caller may collect and try again; the heap never calls the
 //!     collector.
 //!
 //! An object above 32 KiB has a span of its own and starts at step 4. Steps 3 and 4 say [`Shortage::Trigger`] instead
@@ -27,8 +28,8 @@
 //!  2. The sweep makes the marks the allocation bits: unmarked slots are free. A span with none marked gives its
 //!     pages back (`sweep`): bits are cleared, and the summaries above them say so.
 //!  3. Who knows that an object is dead can free its slot at once, if the span is still this CPU's ([`Cache::free`]).
-//!  4. When asked, or when the platform has no frames left, it gets the memory of free pages back; the pages stay ours,
-//!     and have memory again before they become a span (`release`).
+//!  4. The platform gets the memory of free pages back, the pages stay ours (`release`): whole huge pages in the background, where the heap
+//!     has more than it will need (gc/scavenger.rs); pieces too when asked, when a memory limit would be passed, when no frames are left.
 //!
 //! Freed slots are dirty, and so is fresh memory, but where the platform gives zeroes (`zero`). A noscan object stays so;
 //! a precise one has its map written before it can be seen, and its owner writes the words that the map names; an
@@ -43,7 +44,7 @@
 //! What the records take, for each GiB of heap: 1 MiB to find a page's span, 34 KiB to find free pages, and 320 bytes a
 //! span.
 //!
-//! Simple for now, behind interfaces that stay: one sweep for all spans, and nobody gives memory back in the background.
+//! Simple for now, behind interfaces that stay: one sweep for all spans.
 
 mod arena;
 mod cache;
@@ -80,6 +81,7 @@ pub(crate) use clobber::clobber;
 pub(crate) use find_object::{Snapshot, prefetch};
 pub(crate) use fixed_pool::FixedPool;
 pub(crate) use marks::Slot;
+pub(crate) use release::Portion;
 pub(crate) use span::{Object, Span};
 pub(crate) use span_class::{Kind, SpanClass};
 pub(crate) use zero::zero;

@@ -4,12 +4,13 @@
 use super::arena::{ARENA, Arenas, CHUNK, MOST};
 use super::find_object::SpanMap;
 use super::fixed_pool::FixedPool;
-use super::pages::{CHUNK_PAGES, PageAllocator};
+use super::pages::{CHUNK_PAGES, HUGE_PAGES, PageAllocator};
 use super::span::{Span, State};
 use super::span_class::SpanClass;
 use super::supply::Supply;
 use crate::addr::{Bytes, PAGE, Pages};
 use crate::platform::{OutOfFrames, Platform};
+use core::ops;
 
 pub(super) struct PageHeap {
     pub(super) arenas: Arenas,
@@ -17,11 +18,19 @@ pub(super) struct PageHeap {
     pub(super) spans: FixedPool<Span>,
     /// No page from here on has been in use since it was first committed. Go: `zeroedBase`, one for each arena.
     fresh: usize,
+    /// How much of the platform's memory is to stay free, because of the memory limit.
+    pub(super) least_free: Bytes,
 }
 
 impl PageHeap {
     pub(super) const fn new() -> PageHeap {
-        PageHeap { arenas: Arenas::new(), pages: PageAllocator::new(), spans: FixedPool::new(), fresh: 0 }
+        PageHeap {
+            arenas: Arenas::new(),
+            pages: PageAllocator::new(),
+            spans: FixedPool::new(),
+            fresh: 0,
+            least_free: Bytes(0),
+        }
     }
 
     /// Takes addresses for the heap and all its records. `false`: the address plan has no room for them.
@@ -72,7 +81,7 @@ impl PageHeap {
         }
     }
 
-    /// Sees to it that pages just taken have memory, and returns how many had none.
+    /// Sees to it that pages just taken have memory, a whole huge page where nobody else has any of it, and returns how many had none.
     fn commit_again(
         &mut self,
         platform: &dyn Platform,
@@ -82,11 +91,38 @@ impl PageHeap {
     ) -> Result<usize, OutOfFrames> {
         let mut committed = 0;
         while let Some((at, run)) = self.pages.next_released(first, pages) {
-            map.commit_again(platform, at, Pages(run))?;
-            self.pages.set_released(at, run, false);
-            committed += run;
+            let in_huge = HUGE_PAGES - at % HUGE_PAGES;
+            committed += if self.commit_huge(platform, map, at, first..first + pages) {
+                in_huge.min(first + pages - at)
+            } else {
+                let run = run.min(in_huge);
+                self.make_way(platform, map, Pages(run).bytes());
+                map.commit_again(platform, at, Pages(run))?;
+                self.pages.set_released(at, run, false);
+                run
+            };
         }
         Ok(committed)
+    }
+
+    /// Gives the huge page with `page` memory in one piece, if nobody has any of it but who has `taken` these pages, and there is memory for
+    /// it within the limit. What had some, in pieces, gives it back first: so a huge page that was split is joined.
+    fn commit_huge(&mut self, platform: &dyn Platform, map: &SpanMap, page: usize, taken: ops::Range<usize>) -> bool {
+        let Some((first, with_memory)) = self.pages.whole_huge(page, taken) else { return false };
+        let needed = Pages(HUGE_PAGES - with_memory).bytes();
+        if platform.free_memory().0 < self.least_free.0 + needed.0 {
+            return false;
+        }
+        if with_memory > 0 {
+            platform.decommit(map.range(first, Pages(HUGE_PAGES)));
+            map.add_released(Pages(with_memory));
+            self.pages.set_huge_released(first, true);
+        }
+        let is_done = map.commit_again(platform, first, Pages(HUGE_PAGES)).is_ok();
+        if is_done {
+            self.pages.set_huge_released(first, false);
+        }
+        is_done
     }
 
     /// Gives back the pages of a span that is in no list and no cache, and its record.
@@ -104,12 +140,12 @@ impl PageHeap {
         map: &SpanMap,
         supply: &mut Supply,
     ) -> Result<(), OutOfFrames> {
-        let mut pages = self.pages.take_cache();
-        if pages.is_none() {
+        if self.pages.lowest_free().is_none() {
             self.grow(platform, map, Pages(1), Pages(1))?;
-            pages = self.pages.take_cache();
         }
-        let mut pages = pages.expect("the heap has just grown");
+        let lowest = self.pages.lowest_free().expect("the heap has grown if there was none");
+        self.commit_huge(platform, map, lowest, 0..0);
+        let mut pages = self.pages.take_cache().expect("there is a free page");
         for _ in 0..supply.missing_records(pages.count()) {
             match self.spans.take(platform, Span::empty) {
                 Ok(record) => supply.add_record(record),
@@ -130,11 +166,18 @@ impl PageHeap {
         self.pages.give_back_cache(supply.pages());
     }
 
+    /// Adds pages without memory, so that a run of so many is there.
     fn grow(&mut self, platform: &dyn Platform, map: &SpanMap, pages: Pages, align: Pages) -> Result<(), OutOfFrames> {
         let (end, chunks) = (self.pages.end() / CHUNK_PAGES, self.pages.missing_chunks(pages.0, align.0));
+        let left = platform.free_memory();
+        if (chunks - 1) * CHUNK.0 > left.0 {
+            return Err(OutOfFrames { left });
+        }
         self.pages.make_room(platform, end + chunks)?;
         self.arenas.grow(platform, map, chunks)?;
         self.pages.add(end, chunks);
+        (end..end + chunks).for_each(|chunk| self.pages.set_released(chunk * CHUNK_PAGES, CHUNK_PAGES, true));
+        map.add_released(Pages(chunks * CHUNK_PAGES));
         Ok(())
     }
 

@@ -13,6 +13,9 @@ use std::sync::Mutex;
 /// No larger block can be reserved: two arenas and a bit of records.
 const ROOM: usize = 128 * MIB;
 
+/// More than can be reserved.
+const MEMORY: usize = 1024 * MIB;
+
 #[derive(Default)]
 pub(crate) struct Pretend {
     state: Mutex<State>,
@@ -24,7 +27,7 @@ struct State {
     reserved: Vec<Range>,
     committed: Vec<Range>,
     commits: usize,
-    /// The commit with this number fails.
+    /// The commit with this number fails, and those after it.
     fails: Option<usize>,
 }
 
@@ -38,10 +41,15 @@ impl Pretend {
         Box::leak(Box::new(Pretend { zeroes: true, ..Pretend::default() }))
     }
 
-    /// Lets the commit after `next` further ones fail.
-    pub(crate) fn fail_commit_number(&self, next: usize) {
+    /// Lets `next` further commits succeed, and none after them.
+    pub(crate) fn fail_after(&self, next: usize) {
         let mut state = self.state();
         state.fails = Some(state.commits + next);
+    }
+
+    /// There is memory again.
+    pub(crate) fn fail_no_more(&self) {
+        self.state().fails = None;
     }
 
     /// Whether a failure that was asked for is still to come.
@@ -52,6 +60,10 @@ impl Pretend {
 
     pub(crate) fn committed(&self) -> usize {
         self.state().committed.iter().map(|range| range.bytes().0).sum()
+    }
+
+    pub(crate) fn committed_in(&self, range: Range) -> usize {
+        self.state().committed.iter().filter(|part| range.contains(part.start)).map(|part| part.bytes().0).sum()
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
@@ -86,7 +98,7 @@ unsafe impl Platform for Pretend {
             "{range:?} is committed in part already"
         );
         state.commits += 1;
-        if state.fails == Some(state.commits - 1) {
+        if state.fails.is_some_and(|first| first < state.commits) {
             return Err(OutOfFrames { left: Bytes(range.bytes().0 / 2) });
         }
         state.committed.push(range);
@@ -129,8 +141,14 @@ unsafe impl Platform for Pretend {
         unreachable!()
     }
 
+    /// What was committed in one piece, and still is.
+    fn on_huge_pages(&self, range: Range) -> Option<Bytes> {
+        let whole = |part: &Range| part.end.align_down(2 * MIB).0.saturating_sub(part.start.align_up(2 * MIB).0);
+        Some(Bytes(self.state().committed.iter().filter(|part| range.contains(part.start)).map(whole).sum()))
+    }
+
     fn free_memory(&self) -> Bytes {
-        Bytes(0)
+        Bytes(MEMORY - self.committed())
     }
 
     fn static_roots(&self) -> &[Range] {

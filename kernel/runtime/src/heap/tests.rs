@@ -271,7 +271,7 @@ fn running_out_of_frames_at_any_point_leaves_the_heap_sound_and_usable() {
     for failing in 0.. {
         let (heap, platform) = heap();
         let mut cache = Cache::new();
-        platform.fail_commit_number(failing);
+        platform.fail_after(failing);
         let outcome = script(heap, &mut cache);
         heap.check_with(&[&cache]).expect("a sound heap");
         if platform.is_going_to_fail() {
@@ -281,6 +281,7 @@ fn running_out_of_frames_at_any_point_leaves_the_heap_sound_and_usable() {
         assert!(matches!(outcome, Err(Shortage::Exhausted { left }) if left > Bytes(0)));
         cache.flush(heap);
         heap.sweep_all();
+        platform.fail_no_more();
         assert_eq!(script(heap, &mut cache), Ok(()), "there is memory again");
         heap.check_with(&[&cache]).expect("a sound heap");
     }
@@ -298,27 +299,96 @@ fn released_memory_is_the_platforms_until_its_pages_are_needed() {
         unsafe { heap.free_large(object) };
     }
     let mut end = usize::MAX;
-    let runs: Vec<_> = core::iter::from_fn(|| heap.release_below(&mut end)).collect();
+    let runs: Vec<_> = core::iter::from_fn(|| heap.release_below(&mut end, Portion::Any)).collect();
     assert!(runs.iter().all(|run| *run <= Bytes(4 * MIB)));
     assert_eq!(runs.iter().map(|run| run.0).sum::<usize>(), 39 * MIB);
     assert_eq!((heap.released(), platform.committed()), (Bytes(39 * MIB), before - 39 * MIB));
     heap.check_with(&[&cache]).expect("a sound heap");
     assert!(heap.find(kept.addr().get()).is_some());
-    // The lowest pages are taken again, and only they have memory again; whoever takes them through a cache, too.
+    // The lowest pages are taken again, and only they and what lies in the same huge page have memory again.
     let mut large = |mib: usize| heap.allocate_large(&mut cache, Bytes(mib * MIB), 8, Kind::Noscan, false);
-    assert_eq!((large(5), heap.released()), (Ok(below), Bytes(34 * MIB)));
-    allocate(heap, &mut cache, class(8 * KIB, Kind::Noscan)).expect("memory");
-    assert_eq!(heap.released(), Bytes(34 * MIB - 8 * KIB));
+    assert_eq!((large(5), heap.released()), (Ok(below), Bytes(33 * MIB)));
+    // Where somebody has a page of it, it is the pages that are taken alone, in a large object or through a CPU's supply.
+    assert_eq!((large(4).is_ok(), heap.released()), (true, Bytes(30 * MIB)));
     heap.check_with(&[&cache]).expect("a sound heap");
     // Without frames they stay released.
-    for (bytes, again) in [(30 * MIB, 0), (30 * MIB, 3), (40_000, 0)] {
-        platform.fail_commit_number(again);
+    for (bytes, again) in [(30 * MIB, 0), (30 * MIB, 3), (7 * MIB, 0)] {
+        platform.fail_after(again);
         let out = heap.allocate_large(&mut cache, Bytes(bytes), 8, Kind::Noscan, false);
         assert!(matches!(out, Err(Shortage::Exhausted { .. })));
         heap.check_with(&[&cache]).expect("a sound heap");
     }
     cache.flush(heap);
     heap.sweep_all();
+    heap.check_with(&[&cache]).expect("a sound heap");
+}
+
+#[test]
+fn a_huge_page_is_taken_whole_split_when_a_part_is_released_and_joined_when_it_is_free_and_taken_again() {
+    let (heap, platform) = heap();
+    let mut cache = Cache::new();
+    let mut large =
+        |bytes: usize| heap.allocate_large(&mut cache, Bytes(bytes), 8, Kind::Noscan, false).expect("memory");
+    let huge = |heap: &Heap| platform.on_huge_pages(heap.reserved()).map_or(0, |bytes| bytes.0 / (2 * MIB));
+    let (first, second, third) = (large(MIB), large(MIB), large(2 * MIB));
+    assert_eq!((huge(heap), platform.committed_in(heap.reserved())), (2, 4 * MIB));
+    // SAFETY: as everywhere here, it is not used again.
+    let free = |object| unsafe { heap.free_large(object) };
+    let release = |portion| {
+        let mut end = usize::MAX;
+        core::iter::from_fn(|| heap.release_below(&mut end, portion)).map(|bytes| bytes.0).sum::<usize>()
+    };
+    free(second);
+    assert_eq!((release(Portion::Huge), huge(heap)), (0, 2));
+    assert_eq!((release(Portion::Any), huge(heap)), (MIB, 1), "split");
+    let second = large(MIB);
+    assert_eq!((huge(heap), heap.released()), (1, Bytes(0)), "somebody has the other half");
+    free(first);
+    assert_eq!(release(Portion::Any), MIB);
+    free(second);
+    assert_eq!((large(2 * MIB), huge(heap)), (first, 2), "joined");
+    free(third);
+    assert_eq!((release(Portion::Huge), huge(heap)), (2 * MIB, 1));
+    heap.check_with(&[&cache]).expect("a sound heap");
+}
+
+#[test]
+fn a_supply_takes_a_huge_page_whole_and_of_one_that_is_in_use_its_own_pages() {
+    let (heap, platform) = heap();
+    let mut cache = Cache::new();
+    let page = class(8 * KIB, Kind::Noscan);
+    let first = allocate(heap, &mut cache, page).expect("memory");
+    assert_eq!(platform.on_huge_pages(heap.reserved()), Some(Bytes(2 * MIB)));
+    cache.flush(heap);
+    let mut end = usize::MAX;
+    while heap.release_below(&mut end, Portion::Any).is_some() {}
+    assert_eq!(platform.committed_in(heap.reserved()), PAGE.0);
+    assert_eq!(allocate(heap, &mut cache, page), Ok(first + PAGE.0));
+    assert_eq!(platform.committed_in(heap.reserved()), 2 * PAGE.0);
+    heap.check_with(&[&cache]).expect("a sound heap");
+}
+
+#[test]
+fn memory_that_is_to_stay_free_stays_so_as_long_as_other_can_be_released() {
+    let (heap, platform) = heap();
+    let mut cache = Cache::new();
+    let mut large =
+        |mib: usize| heap.allocate_large(&mut cache, Bytes(mib * MIB), 8, Kind::Noscan, false).expect("memory");
+    // The first 8 MiB are free then, and have memory.
+    let (below, _kept) = (large(8), large(1));
+    // SAFETY: it is not used again.
+    unsafe { heap.free_large(below) };
+    let least = platform.free_memory().0 - 3 * MIB;
+    heap.set_least_free(Bytes(least));
+    for round in 0..3 {
+        let object = large(10);
+        assert!(round > 0 || heap.released() >= Bytes(7 * MIB), "what was free made way");
+        assert!(platform.free_memory().0 >= least, "{} of {least}", platform.free_memory().0);
+        // SAFETY: it is not used again.
+        unsafe { heap.free_large(object) };
+    }
+    large(20);
+    assert!(platform.free_memory().0 < least, "there is nothing left to make way");
     heap.check_with(&[&cache]).expect("a sound heap");
 }
 
@@ -344,7 +414,7 @@ fn any_trace_of_allocations_and_collections_agrees_with_a_list_of_objects() {
         }
         if random.below(100) == 0 {
             let mut end = usize::MAX;
-            (0..random.below(20)).for_each(|_| _ = heap.release_below(&mut end));
+            (0..random.below(20)).for_each(|_| _ = heap.release_below(&mut end, Portion::Any));
             heap.check_with(&caches.each_ref()).expect("a sound heap");
             continue;
         }

@@ -57,6 +57,7 @@ impl Span {
 mod tests {
     use super::*;
     use crate::addr::{KIB, MIB, Pages};
+    use crate::heap::Portion;
     use crate::heap::pretend::{Pretend, Random};
     use crate::heap::{Cache, Heap, Kind, SpanClass};
     use crate::platform::Platform;
@@ -150,7 +151,7 @@ mod tests {
         unsafe { heap.free_large(used) };
         assert!(needs_zero(heap, take(MIB)), "pages are dirty after their use");
         let mut end = usize::MAX;
-        while heap.release_below(&mut end).is_some() {}
+        while heap.release_below(&mut end, Portion::Any).is_some() {}
         assert!(heap.released() >= Bytes(2 * MIB));
         let released = take(2 * MIB);
         assert_eq!((released.addr().get() - used.addr().get(), needs_zero(heap, released)), (MIB, false));
@@ -159,7 +160,7 @@ mod tests {
         unsafe { heap.free_large(released) };
         end = heap.page_heap.lock().arenas.page_number(crate::addr::Address(released.addr().get())) + 256;
         let first = take(128 * KIB);
-        while heap.release_below(&mut end).is_some() {}
+        while heap.release_below(&mut end, Portion::Any).is_some() {}
         // SAFETY: it is not used again.
         unsafe { heap.free_large(first) };
         let both = take(MIB);
@@ -168,7 +169,7 @@ mod tests {
         // SAFETY: it is not used again.
         unsafe { heap.free_large(both) };
         end = usize::MAX;
-        while heap.release_below(&mut end).is_some() {}
+        while heap.release_below(&mut end, Portion::Any).is_some() {}
         let short = allocate(heap, &mut cache, class(8 * KIB), true);
         assert!(short == both && !needs_zero(heap, short));
         heap.check_with(&[&cache]).expect("a sound heap");
@@ -212,7 +213,7 @@ mod tests {
                         });
                         heap.sweep_all();
                         let mut end = usize::MAX;
-                        while random.below(4) != 0 && heap.release_below(&mut end).is_some() {}
+                        while random.below(4) != 0 && heap.release_below(&mut end, Portion::Any).is_some() {}
                     }
                     kind => {
                         let object = allocate(heap, &mut cache, class, kind & 1 == 0);

@@ -2,7 +2,7 @@
 
 use super::summary::Summary;
 
-/// Pages in a chunk: 4 MiB, the unit in which the heap takes memory from the platform.
+/// Pages in a chunk: 4 MiB, the unit in which the heap grows.
 pub(crate) const CHUNK_PAGES: usize = 512;
 
 /// What is known of 512 pages. 128 bytes.
@@ -99,6 +99,14 @@ impl PageBits {
             wanted = u64::MAX;
         }
         None
+    }
+
+    pub(super) fn words(&self) -> &[u64; CHUNK_PAGES / 64] {
+        &self.0
+    }
+
+    pub(super) fn words_mut(&mut self) -> &mut [u64; CHUNK_PAGES / 64] {
+        &mut self.0
     }
 
     /// The highest page below `end` whose bit differs from those of `flip`.

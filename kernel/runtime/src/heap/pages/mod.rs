@@ -9,7 +9,8 @@
 //! 4. A hint says below which page nothing is free, so that the walk does not begin at 0. Taking and giving back change bitmaps; the
 //!    summaries follow when the tree is next asked, that is when the hint's chunk has no fit, or when a chunk far away changes.
 //! 5. A CPU takes all that is free of 64 neighbouring pages at once (cache.rs), and makes spans of them without coming here.
-//! 6. Free pages may have given their memory back to the platform. Who takes them gets it again before they become a span.
+//! 6. Free pages may have no memory: they never had any, or have given it back to the platform. Who takes them gets it before they become
+//!    a span, all of a huge page at once where that is possible (huge.rs).
 //!
 //! Pages are numbered from the start of the heap's addresses. A page is in use, free, or not there: what was never added, in gaps too,
 //! looks as if it were in use, and nobody gives it back. All of it is under the page heap's lock.
@@ -18,6 +19,7 @@
 
 mod bits;
 mod cache;
+mod huge;
 mod summary;
 mod tree;
 
@@ -26,6 +28,7 @@ mod tests;
 
 pub(crate) use bits::CHUNK_PAGES;
 pub(crate) use cache::{CACHE_PAGES, PageCache};
+pub(crate) use huge::HUGE_PAGES;
 
 use super::table::Table;
 use crate::addr::Bytes;
@@ -36,6 +39,15 @@ use tree::{Place, Tree};
 
 /// Changed chunks so near each other have their summaries made together, with those in between.
 const NEAR: usize = 16;
+
+/// Neighbouring pages taken to release their memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Run {
+    pub(crate) first: usize,
+    pub(crate) pages: usize,
+    /// How many have any.
+    pub(crate) with_memory: usize,
+}
 
 pub(crate) struct PageAllocator {
     chunks: Table<Chunk, 4096>,
@@ -106,7 +118,7 @@ impl PageAllocator {
 
     /// Takes what is free of the 64 pages with the lowest free one. Go: allocToCache.
     pub(crate) fn take_cache(&mut self) -> Option<PageCache> {
-        let page = self.find(self.hint, 1)?;
+        let page = self.lowest_free()?;
         let (number, first) = (page / CHUNK_PAGES, page - page % CACHE_PAGES);
         let chunk = &mut self.chunks.entries_mut()[number];
         let (free, released) = (!chunk.used.block(page % CHUNK_PAGES), chunk.released.block(page % CHUNK_PAGES));
@@ -157,9 +169,9 @@ impl PageAllocator {
         }
     }
 
-    /// Takes the highest run of free pages below page `end`, in one chunk, that have memory: its first, and how many they are. The highest,
-    /// because the lowest are taken again first. O(chunks passed over).
-    pub(crate) fn take_releasable(&mut self, end: usize) -> Option<(usize, usize)> {
+    /// Takes the highest run of free pages below page `end`, in one chunk, that have memory. The highest, because the lowest are taken again
+    /// first. O(chunks passed over).
+    pub(crate) fn take_releasable(&mut self, end: usize) -> Option<Run> {
         let end = end.min(self.end());
         let (number, (first, pages)) = (0..end.div_ceil(CHUNK_PAGES)).rev().find_map(|number| {
             let end = (end - number * CHUNK_PAGES).min(CHUNK_PAGES);
@@ -167,7 +179,18 @@ impl PageAllocator {
         })?;
         self.chunks.entries_mut()[number].used.take(first, pages);
         self.note_change(number, number);
-        Some((number * CHUNK_PAGES + first, pages))
+        Some(Run { first: number * CHUNK_PAGES + first, pages, with_memory: pages })
+    }
+
+    /// Gives pages back that were taken to be released, and have been.
+    pub(crate) fn give_back_released(&mut self, run: Run) {
+        self.set_released(run.first, run.pages, true);
+        self.give_back(run.first, run.pages);
+    }
+
+    /// The lowest free page.
+    pub(crate) fn lowest_free(&mut self) -> Option<usize> {
+        self.find(self.hint, 1)
     }
 
     /// How many chunks to add at the end so that `take` with these arguments, which found nothing, succeeds.

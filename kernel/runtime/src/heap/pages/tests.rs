@@ -71,14 +71,27 @@ impl Naive {
     }
 
     /// Takes the memory of the highest run in a chunk below `end` that is free and has some.
-    fn release(&mut self, end: usize) -> Option<(usize, usize)> {
+    fn release(&mut self, end: usize) -> Option<Run> {
         let Naive(free, released) = self;
         let mut pages = free.range(..end).rev().flat_map(|(&first, &its_end)| (first..its_end.min(end)).rev());
         let last = pages.find(|page| !released.contains(page))?;
         let (run, chunk) = (free.range(..=last).next_back().map_or(0, |(&run, _)| run), last - last % CHUNK_PAGES);
         let first = (run.max(chunk)..last).rev().take_while(|page| !released.contains(page)).last().unwrap_or(last);
         released.extend(first..=last);
-        Some((first, last + 1 - first))
+        let pages = last + 1 - first;
+        Some(Run { first, pages, with_memory: pages })
+    }
+
+    /// Takes the memory of the highest 2 MiB below `end` that are free and have some.
+    fn release_huge(&mut self, end: usize) -> Option<Run> {
+        let Naive(free, released) = self;
+        let runs = free.iter().rev().flat_map(|(&first, &its_end)| {
+            (first.div_ceil(HUGE_PAGES)..its_end.min(end) / HUGE_PAGES).rev().map(|place| place * HUGE_PAGES)
+        });
+        let without = |first: &usize| released.range(*first..first + HUGE_PAGES).count();
+        let (first, without) = runs.map(|first| (first, without(&first))).find(|(_, without)| *without < HUGE_PAGES)?;
+        released.extend(first..first + HUGE_PAGES);
+        Some(Run { first, pages: HUGE_PAGES, with_memory: HUGE_PAGES - without })
     }
 
     /// Which of these have no memory; from now on they do.
@@ -154,12 +167,12 @@ fn any_trace_takes_the_runs_that_trying_every_run_would_take() {
                 }
                 4 if step % 50 == 0 => {
                     let end = random.below(pages.end() + 1);
-                    let found = pages.take_releasable(end);
-                    assert_eq!(found, naive.release(end));
-                    if let Some((first, size)) = found {
-                        pages.set_released(first, size, true);
-                        pages.give_back(first, size);
-                    }
+                    let (found, expected) = match random.below(2) {
+                        0 => (pages.take_releasable(end), naive.release(end)),
+                        _ => (pages.take_releasable_huge(end), naive.release_huge(end)),
+                    };
+                    assert_eq!(found, expected);
+                    found.into_iter().for_each(|run| pages.give_back_released(run));
                 }
                 4.. if taken.is_empty() || random.below(5) < if filling { 3 } else { 2 } => {
                     let size = [1, 1, 1, 2, 10, 64, 100, 513, 700, 1 + random.below(2000)][random.below(10)];
@@ -288,8 +301,9 @@ fn records_take_a_frame_each_at_first_and_then_34_kib_a_gib() {
 fn without_frames_for_the_records_nothing_has_changed() {
     for failing in 0..6 {
         let (mut pages, platform) = empty(TIB_CHUNKS);
-        platform.fail_commit_number(failing);
+        platform.fail_after(failing);
         assert!(pages.make_room(platform, 1).is_err());
+        platform.fail_no_more();
         assert_eq!((pages.end(), pages.take(1, 1)), (0, None));
         add(&mut pages, platform, 0, 1);
         assert_eq!(pages.take(1, 1), Some(0));
