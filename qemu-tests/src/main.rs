@@ -31,7 +31,7 @@ mod panics;
 mod preemption;
 #[cfg(hosted)]
 mod process;
-#[cfg(target_os = "none")]
+#[cfg(any(target_os = "none", hosted))]
 mod released_pages;
 #[cfg(any(target_os = "none", hosted))]
 mod roots;

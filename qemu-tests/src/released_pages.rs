@@ -1,4 +1,5 @@
-//! The memory of free pages goes back to the machine, and comes again when its pages are needed.
+//! The memory of free pages goes back to the machine, when somebody asks, when nobody does, and when a limit demands it; and it comes again
+//! when its pages are needed.
 
 use alloc::vec::Vec;
 use core::hint::black_box;
@@ -6,6 +7,11 @@ use runtime::addr::MIB;
 use runtime::inspect::free_memory;
 use runtime::kernel_test;
 use runtime::prelude::*;
+use runtime::switch_off::{Mechanism, disable};
+
+const MS: u64 = 1_000_000;
+const PATIENCE_NS: u64 = 60_000 * MS;
+const TWO_MINUTES_NS: u64 = 120_000 * MS;
 
 #[kernel_test]
 fn a_large_objects_memory_goes_back_to_the_machine_and_comes_again() {
@@ -23,6 +29,7 @@ fn a_large_objects_memory_goes_back_to_the_machine_and_comes_again() {
     assert!(again.iter().all(|&byte| byte == 7));
 }
 
+#[cfg(target_os = "none")]
 #[kernel_test]
 fn free_pages_between_objects_are_enough_for_a_long_object_elsewhere() {
     let count = free_memory().0 * 6 / 10 / MIB;
@@ -36,4 +43,104 @@ fn free_pages_between_objects_are_enough_for_a_long_object_elsewhere() {
     assert_eq!(black_box(&mut Vec::<u8>::new()).try_reserve_exact(long), Ok(()));
     drop(pieces);
     free_os_memory();
+}
+
+/// How much memory the machine has back after a heap of 64 MiB has died and nobody has done anything for a while. Waits for most of it, but
+/// not for ever.
+fn returned_while_idle(within_ns: u64) -> usize {
+    let garbage = go(|| {
+        let pieces: Vec<Vec<u8>> = (0..64).map(|_| alloc::vec![1; MIB - 1]).collect();
+        core::mem::forget(black_box(pieces));
+    });
+    assert_eq!(garbage.join(), Ok(()));
+    runtime::set_forced_period(20 * MS);
+    let (before, start_ns) = (free_memory().0, now());
+    let returned = || free_memory().0.saturating_sub(before);
+    while returned() < 48 * MIB && now() - start_ns < within_ns {
+        sleep(10 * MS);
+    }
+    runtime::set_forced_period(TWO_MINUTES_NS);
+    returned()
+}
+
+#[kernel_test(unstressed)]
+fn an_idle_machine_has_the_memory_of_a_dead_heap_back_without_anybody_asking() {
+    let released = memory_stats().heap_released;
+    assert!(returned_while_idle(PATIENCE_NS) >= 48 * MIB);
+    let stats = memory_stats();
+    assert!(stats.heap_released >= released, "its pages are still the heap's");
+    // It keeps what it will need.
+    assert!(stats.heap_sys - stats.heap_released >= stats.next_gc.min(4 * MIB));
+}
+
+#[kernel_test(off)]
+fn without_the_scavenger_an_idle_machine_has_nothing_back() {
+    let _off = disable(Mechanism::Scavenger);
+    assert!(returned_while_idle(1000 * MS) < MIB);
+}
+
+/// What the runtime has of the machine's memory.
+fn mapped() -> usize {
+    let stats = memory_stats();
+    stats.sys - stats.heap_released
+}
+
+/// Keeps about 16 MiB alive, replaces them 20 times by pieces of all sizes, and returns how much memory that took at most.
+fn most_mapped() -> usize {
+    let mut pieces: Vec<Vec<u8>> = (0..256).map(|_| Vec::new()).collect();
+    let (mut random, mut most) = (1_u32, 0);
+    for number in 0..20 * pieces.len() {
+        random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        // 1 KiB to 255 KiB.
+        let bytes = 1024 + (random >> 14);
+        // The old one is the collector's.
+        core::mem::forget(core::mem::replace(&mut pieces[number % 256], black_box(alloc::vec![1; bytes as usize])));
+        most = most.max(mapped());
+    }
+    most
+}
+
+#[kernel_test(unstressed)]
+fn all_memory_stays_below_the_limit_and_goes_beyond_without_one() {
+    let percent = set_gc_percent(Some(400));
+    free_os_memory();
+    let limit = mapped() + 48 * MIB;
+    let old = set_memory_limit(Some(limit));
+    let limited = go(most_mapped).join();
+    assert_eq!(set_memory_limit(old), Some(limit));
+    let unlimited = go(most_mapped).join();
+    set_gc_percent(percent);
+    let limited = limited.expect("it ends");
+    assert!(limited <= limit, "{limited} of {limit}");
+    assert!(unlimited.expect("it ends") > limit + 16 * MIB);
+}
+
+#[kernel_test]
+fn the_parts_add_up_to_what_the_machine_has_given() {
+    fn use_stack(depth: usize) -> usize {
+        let frame = black_box([depth; 512]);
+        if depth == 0 { 0 } else { use_stack(depth - 1) + frame[depth % 512] }
+    }
+    let measure = || (free_memory().0, memory_stats());
+    let (free_before, before) = measure();
+    let (free_after, after) = go(move || {
+        let long: Vec<u8> = black_box(alloc::vec![1; 32 * MIB]);
+        // 4 MiB.
+        use_stack(1000);
+        let figures = measure();
+        drop(black_box(long));
+        figures
+    })
+    .join()
+    .expect("it ends");
+    assert!(after.stack_sys - before.stack_sys >= 4 * MIB && after.heap_inuse >= 32 * MIB);
+    for stats in [&before, &after] {
+        let sum = stats.heap_sys + stats.stack_sys + stats.mspan_sys + stats.gc_sys + stats.other_sys;
+        assert_eq!((stats.sys, stats.heap_sys), (sum, stats.heap_inuse + stats.heap_idle));
+    }
+    let taken = (after.sys - after.heap_released) - (before.sys - before.heap_released);
+    assert_eq!(taken, free_before - free_after);
+    // Page tables, and what waits for page faults.
+    let others = after.other_sys.abs_diff(before.other_sys);
+    assert!(others < MIB, "{others} bytes have no name");
 }

@@ -43,7 +43,10 @@ pub mod upcall;
 
 pub use allocator::{Collected, Exhausted, out_of_memory};
 pub use gc::trace::{self, Scan, Trace};
-pub use gc::{Gc, GcCell, Reference, Zeroable, collect, cycles, free_os_memory, set_forced_period, set_gc_percent};
+pub use gc::{
+    Gc, GcCell, Reference, Zeroable, collect, cycles, free_os_memory, set_forced_period, set_gc_percent,
+    set_memory_limit,
+};
 pub use report::{MemoryStats, backtrace, exception, memory_stats, symbols};
 pub use runtime_derive::{Trace, kernel_test, program};
 pub use sched::{

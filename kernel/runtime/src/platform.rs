@@ -13,6 +13,7 @@
 use crate::addr::{Address, Bytes, Range};
 use crate::symbols::Symbols;
 use core::cell::UnsafeCell;
+use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use spin::Once;
 
 /// What a function may keep below RSP without saying so. Bare-metal code is compiled without: there an interrupt may write below RSP.
@@ -178,6 +179,21 @@ pub(crate) fn platform() -> &'static dyn Platform {
 
 pub(crate) fn set_platform(platform: &'static dyn Platform) {
     PLATFORM.call_once(|| platform);
+    FREE_AT_START.store(platform.free_memory().0, Relaxed);
+}
+
+#[unsafe(link_section = ".bss.runtime")]
+static FREE_AT_START: AtomicUsize = AtomicUsize::new(0);
+
+/// What there was before the runtime had taken any memory.
+pub(crate) fn free_at_start() -> Bytes {
+    Bytes(FREE_AT_START.load(Relaxed))
+}
+
+/// What the platform has given since and not got back: heap, stacks, records, and what it takes for them itself, page tables say. Go:
+/// `mappedReady`.
+pub(crate) fn mapped() -> Bytes {
+    Bytes(free_at_start().0.saturating_sub(platform().free_memory().0))
 }
 
 /// Where a fault happened, for the upcall.

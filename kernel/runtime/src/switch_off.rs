@@ -56,6 +56,8 @@ pub enum Mechanism {
     PreemptionRoom,
     /// Zeroing a large object with safepoints let in.
     ZeroingOutside,
+    /// Giving the memory of free pages back in the background.
+    Scavenger,
 }
 
 #[cfg(feature = "switch-off")]

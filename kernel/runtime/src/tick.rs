@@ -28,6 +28,7 @@ pub(crate) fn tick(held: &SafepointsHeld) {
     let now_ns = platform().now();
     sched::wake_sleepers(held, now_ns);
     gc::collect_if_due(held, now_ns);
+    gc::scavenge_if_due(now_ns);
     sched::arm_timer(held);
 }
 

@@ -29,6 +29,7 @@ mod pacer;
 #[cfg(feature = "switch-off")]
 mod preview;
 mod roots;
+mod scavenger;
 pub mod trace;
 pub(crate) mod verify;
 mod zeroable;
@@ -41,16 +42,17 @@ pub use zeroable::Zeroable;
 pub(crate) use grey::GreyWork;
 #[cfg(feature = "switch-off")]
 pub(crate) use preview::clobber_unreachable;
+pub(crate) use scavenger::scavenge_if_due;
 
 use crate::addr::Bytes;
 use crate::cpu::SafepointsHeld;
 use crate::heap::{Heap, Portion};
-use crate::platform::platform;
+use crate::platform::{free_at_start, mapped, platform};
 use crate::report::{Cycle, gctrace};
 use crate::settings::Settings;
 use crate::switch_off::{self, Mechanism};
 use core::sync::atomic::{AtomicU64, Ordering};
-use pacer::Pacer;
+use pacer::{Found, Pacer};
 use spin::Mutex;
 
 /// Go: `forcegcperiod`.
@@ -68,6 +70,25 @@ struct State {
     total: Totals,
     pauses_ns: [u64; PAUSES],
     stacks: Bytes,
+    /// Free slots in spans when the last cycle began.
+    slack: Bytes,
+}
+
+impl State {
+    /// Sets all that goes by GOGC, the memory limit and what the last cycle has found.
+    fn pace(&self) {
+        let heap = HEAP.grown().0 - HEAP.released().0;
+        let found = Found {
+            live: self.total.live,
+            stacks: self.stacks,
+            globals: roots::globals(),
+            overhead: Bytes(mapped().0.saturating_sub(heap) + self.slack.0),
+        };
+        let (goal, limit) = (self.pacer.goal(found), self.pacer.memory_limit());
+        HEAP.set_trigger(goal);
+        HEAP.set_least_free(Bytes(limit.map_or(0, |limit| free_at_start().0.saturating_sub(limit.0))));
+        scavenger::set_goals(scavenger::retained(goal, self.slack), limit);
+    }
 }
 
 /// How many pauses are remembered.
@@ -93,6 +114,7 @@ static STATE: Mutex<State> = Mutex::new(State {
     total: Totals { forced: 0, pause_ns: 0, freed_objects: 0, freed: Bytes(0), live_objects: 0, live: Bytes(0) },
     pauses_ns: [0; PAUSES],
     stacks: Bytes(0),
+    slack: Bytes(0),
 });
 
 /// Collections ended so far: lock-free, so that a thread in a loop can watch it.
@@ -123,7 +145,7 @@ pub(crate) fn set_up(settings: &Settings) {
     state.pacer.set(settings.gc_percent, settings.memory_limit);
     state.traces = settings.gc_trace;
     verify::set_up(settings);
-    HEAP.set_trigger(state.pacer.goal(Bytes(0), Bytes(0), roots::globals()));
+    state.pace();
 }
 
 /// Collects all garbage now, and returns when it is done. Go: `runtime.GC`.
@@ -165,9 +187,20 @@ pub fn set_gc_percent(percent: Option<u32>) -> Option<u32> {
     let old = state.pacer.percent();
     let limit = state.pacer.memory_limit();
     state.pacer.set(percent, limit);
-    let goal = state.pacer.goal(state.total.live, state.stacks, roots::globals());
-    HEAP.set_trigger(goal);
+    state.pace();
     old
+}
+
+/// Sets GOMEMLIMIT: all that the runtime takes from the machine together, heap, stacks and records, stays below so many bytes, if what is
+/// live allows it; `None` is off. Returns the old value. Go: `debug.SetMemoryLimit`.
+pub fn set_memory_limit(bytes: Option<usize>) -> Option<usize> {
+    let _held = SafepointsHeld::enter();
+    let mut state = STATE.lock();
+    let old = state.pacer.memory_limit();
+    let percent = state.pacer.percent();
+    state.pacer.set(percent, bytes.map(Bytes));
+    state.pace();
+    old.map(|limit| limit.0)
 }
 
 /// How long without a collection until the timer's tick starts one; two minutes unless a test is in a hurry.
@@ -222,6 +255,7 @@ pub(crate) fn collect_stopped(held: &SafepointsHeld, reason: Reason) {
     let heap_at_start = HEAP.live();
     // SAFETY: the section is ours, and no allocation is under way in it.
     unsafe { held.cache() }.flush(&HEAP);
+    state.slack = Bytes(HEAP.pages_in_use().bytes().0.saturating_sub(HEAP.live().0));
 
     let mark_ns = platform().now();
     // SAFETY: one collection at a time: `state` is locked.
@@ -242,8 +276,10 @@ pub(crate) fn collect_stopped(held: &SafepointsHeld, reason: Reason) {
 
     let goal_before = HEAP.trigger();
     state.stacks = scanned.stacks;
-    HEAP.set_trigger(state.pacer.goal(state.total.live, scanned.stacks, scanned.globals));
     let end_ns = platform().now();
+    let last_end_ns = state.last_end_ns;
+    state.pacer.note_cycle(end_ns - start_ns, start_ns.saturating_sub(last_end_ns));
+    state.pace();
     state.last_end_ns = end_ns;
     state.total.pause_ns += end_ns - start_ns;
     state.total.forced += u32::from(reason == Reason::Forced);

@@ -5,6 +5,8 @@
 
 use crate::cpu::SafepointsHeld;
 use crate::gc::{self, HEAP, PAUSES};
+use crate::platform::mapped;
+use crate::stack;
 
 /// A snapshot. Sizes in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,10 +17,12 @@ pub struct MemoryStats {
     pub total_alloc: usize,
     /// What the heap has grown to.
     pub heap_sys: usize,
-    /// How much of that the machine has back.
+    /// How much of that has no memory behind it: the machine has it back, or has not been asked yet.
     pub heap_released: usize,
     /// In spans.
     pub heap_inuse: usize,
+    /// The rest of `heap_sys`: free.
+    pub heap_idle: usize,
     /// Objects that the last collection found live.
     pub heap_objects: usize,
     /// What the last collection found live.
@@ -31,10 +35,18 @@ pub struct MemoryStats {
     pub pause_total_ns: u64,
     /// The last 256 collections' pauses, a ring: that of collection n, counted from 0, is at n % 256.
     pub pause_ns: [u64; PAUSES],
+    /// For stacks of threads, and those that wait for one.
+    pub stack_inuse: usize,
+    /// The same: stacks are not taken from the heap.
+    pub stack_sys: usize,
     /// For the records of spans.
     pub mspan_sys: usize,
     /// For what finds spans and free pages, and for the grey objects.
     pub gc_sys: usize,
+    /// For all else: records of threads, page tables, what waits for page faults.
+    pub other_sys: usize,
+    /// The sum of all that end in `_sys`. Without `heap_released` it is what the machine has given, and what a memory limit limits.
+    pub sys: usize,
     /// Objects freed by all collections.
     pub frees: usize,
 }
@@ -46,12 +58,17 @@ pub fn memory_stats() -> MemoryStats {
     let (spans, finders) = HEAP.records();
     // SAFETY: nobody collects in this section.
     let grey = unsafe { held.grey() }.committed();
+    let (heap_sys, heap_released, heap_inuse) = (HEAP.grown().0, HEAP.released().0, HEAP.pages_in_use().bytes().0);
+    let (stack_sys, mspan_sys, gc_sys) = (stack::committed().0, spans.0, finders.0 + grey.0);
+    let named = heap_sys - heap_released + stack_sys + mspan_sys + gc_sys;
+    let other_sys = mapped().0.saturating_sub(named);
     MemoryStats {
         heap_alloc: HEAP.live().0,
         total_alloc: HEAP.live().0 + totals.freed.0,
-        heap_sys: HEAP.grown().0,
-        heap_released: HEAP.released().0,
-        heap_inuse: HEAP.pages_in_use().bytes().0,
+        heap_sys,
+        heap_released,
+        heap_inuse,
+        heap_idle: heap_sys - heap_inuse,
         heap_objects: totals.live_objects,
         heap_marked: totals.live.0,
         next_gc: gc::goal().0,
@@ -59,8 +76,12 @@ pub fn memory_stats() -> MemoryStats {
         num_forced_gc: totals.forced,
         pause_total_ns: totals.pause_ns,
         pause_ns: gc::pauses_ns(),
-        mspan_sys: spans.0,
-        gc_sys: finders.0 + grey.0,
+        stack_inuse: stack_sys,
+        stack_sys,
+        mspan_sys,
+        gc_sys,
+        other_sys,
+        sys: named + heap_released + other_sys,
         frees: totals.freed_objects,
     }
 }

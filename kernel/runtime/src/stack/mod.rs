@@ -59,6 +59,15 @@ static SLOTS: Once<Slots> = Once::new();
 #[unsafe(link_section = ".bss.runtime")]
 pub(crate) static GROWTHS: [AtomicUsize; 2] = [const { AtomicUsize::new(0) }; 2];
 
+/// Memory of all stacks, those that wait for a thread among them.
+#[unsafe(link_section = ".bss.runtime")]
+static COMMITTED: AtomicUsize = AtomicUsize::new(0);
+
+/// Memory of all stacks, those that wait for a thread among them. Go: `StackSys`.
+pub(crate) fn committed() -> Bytes {
+    Bytes(COMMITTED.load(Ordering::Relaxed))
+}
+
 struct Slots {
     range: Range,
     next: spin::Mutex<Address>,
@@ -128,7 +137,7 @@ impl Stack {
         if self.committed_low.get() == self.slot.end {
             let low = self.slot.end.minus(Bytes(MACHINE_PAGE));
             platform().commit(Range { start: low, end: self.slot.end })?;
-            self.committed_low.set(low);
+            self.set_committed_low(low);
         }
         Ok(())
     }
@@ -154,8 +163,13 @@ impl Stack {
     fn give_back(&self, keep: Address) {
         let low = self.committed_low.get();
         if low < keep && platform().decommit(Range { start: low, end: keep }) {
-            self.committed_low.set(keep);
+            self.set_committed_low(keep);
         }
+    }
+
+    fn set_committed_low(&self, low: Address) {
+        // The sum of differences modulo 2⁶⁴ is right, whatever their signs.
+        COMMITTED.fetch_add(self.committed_low.replace(low).0.wrapping_sub(low.0), Ordering::Relaxed);
     }
 
     /// Whether all of a range is memory of this stack.
@@ -251,7 +265,7 @@ impl Stack {
             match outcome {
                 Ok(()) => {
                     GROWTHS[usize::from(in_section)].fetch_add(1, Ordering::Relaxed);
-                    self.committed_low.set(start);
+                    self.set_committed_low(start);
                     return Growth::Grown;
                 }
                 Err(out) => refusal = Some(out),
