@@ -102,20 +102,19 @@ fn memory_runs_out(refused: fn(usize) -> Range<usize>) -> (usize, usize) {
 #[kernel_test(cmdline = "GOTRACEBACK=none")]
 fn memory_runs_out_at_each_frame_in_turn() {
     let from = |number| number..usize::MAX;
-    for least in [1000, 200] {
+    for least in [400, 100] {
         let (refused, survived) = memory_runs_out(from);
         assert!(refused > least && survived < 100, "{refused} refused, {survived} survived");
     }
 }
 
-/// With GOGC=off nobody collects and asks again, so each frame of the heap's growth is missed once. For stacks there is a reserve.
+/// A huge page that is refused comes in pieces, a stack's frame from the reserve: nobody misses one frame, though GOGC=off asks for none again.
 #[kernel_test(cmdline = "GOGC=off,GOTRACEBACK=none")]
 fn one_frame_is_refused_each_in_turn() {
-    let one = |number| number..number + 1;
-    let (refused, survived) = memory_runs_out(one);
-    assert!(refused > 1000 && survived < 100, "{refused} refused, {survived} survived");
-    let (refused, survived) = memory_runs_out(one);
-    assert!(refused > 200 && survived == refused, "{refused} refused, {survived} survived");
+    for least in [300, 100] {
+        let (refused, survived) = memory_runs_out(|number| number..number + 1);
+        assert!(refused > least && survived == refused, "{refused} refused, {survived} survived");
+    }
 }
 
 /// In a boot of its own: where memory has run out, the heap's free pages have none, and take frames as objects need them.
