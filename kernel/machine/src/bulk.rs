@@ -99,8 +99,15 @@ unsafe extern "C" fn memset(to: *mut c_void, byte: i32, bytes: usize) -> *mut c_
         "jb 5f",
         "cmp rdx, {long}",
         "jae 4f",
-        // By 32 bytes.
-        "9:", "sub rdx, 32", "jb 3f",
+        // By 128 bytes, then by 32.
+        "9:", "sub rdx, 128", "jb 3f",
+        "2:",
+        "mov [rdi], rax", "mov [rdi + 8], rax", "mov [rdi + 16], rax", "mov [rdi + 24], rax",
+        "mov [rdi + 32], rax", "mov [rdi + 40], rax", "mov [rdi + 48], rax", "mov [rdi + 56], rax",
+        "mov [rdi + 64], rax", "mov [rdi + 72], rax", "mov [rdi + 80], rax", "mov [rdi + 88], rax",
+        "mov [rdi + 96], rax", "mov [rdi + 104], rax", "mov [rdi + 112], rax", "mov [rdi + 120], rax",
+        "sub rdi, -128", "sub rdx, 128", "jae 2b",
+        "3:", "add rdx, 96", "js 3f",
         "2:",
         "mov [rdi], rax", "mov [rdi + 8], rax", "mov [rdi + 16], rax", "mov [rdi + 24], rax",
         "add rdi, 32", "sub rdx, 32", "jae 2b",
