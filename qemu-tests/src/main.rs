@@ -21,6 +21,8 @@ mod dumps;
 #[cfg(any(target_os = "none", hosted))]
 mod exceptions;
 #[cfg(any(target_os = "none", hosted))]
+mod huge_pages;
+#[cfg(any(target_os = "none", hosted))]
 mod interruptions;
 mod large_objects;
 #[cfg(target_os = "none")]

@@ -53,6 +53,10 @@ unsafe impl Platform for Process {
         memory::free_memory()
     }
 
+    fn on_huge_pages(&self, range: Range) -> Option<Bytes> {
+        memory::on_huge_pages(range)
+    }
+
     fn static_roots(&self) -> &[Range] {
         memory::static_roots()
     }

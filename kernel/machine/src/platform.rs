@@ -52,6 +52,10 @@ unsafe impl Platform for Machine {
         memory::free_memory()
     }
 
+    fn on_huge_pages(&self, range: Range) -> Option<Bytes> {
+        Some(memory::on_large_pages(range))
+    }
+
     fn static_roots(&self) -> &[Range] {
         memory::static_roots()
     }

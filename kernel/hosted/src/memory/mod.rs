@@ -16,8 +16,10 @@
 //!
 //! Nothing here takes a lock once the runtime runs, for stacks are committed in signal handlers.
 
+mod huge;
 mod image;
 
+pub(crate) use huge::on_huge_pages;
 pub(crate) use image::{image, static_roots, text, unwind_tables};
 
 use core::ffi::CStr;

@@ -218,6 +218,12 @@ pub unsafe fn decommit(range: Range) {
     }
 }
 
+/// [`runtime::platform::Platform::on_huge_pages`].
+pub fn on_large_pages(range: Range) -> Bytes {
+    // Locked: no table goes away under the walk.
+    with_frames(|_| paging::on_large_pages(range))
+}
+
 /// The next address that could be mapped, if the table that `at` would be in is missing.
 fn absent_from(at: Address) -> Option<Address> {
     match paging::tables_missing(at) {

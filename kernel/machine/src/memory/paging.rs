@@ -10,7 +10,7 @@
 use super::frames::{FRAME_4K, FRAMES_PER_BLOCK, Frame2M, Frame4K, PhysicalAddress};
 use super::plan;
 use core::sync::atomic::{AtomicU64, Ordering::*};
-use runtime::addr::Address;
+use runtime::addr::{Address, Bytes, Range};
 use x86_64::instructions::tlb;
 
 const PRESENT: u64 = 1;
@@ -170,6 +170,13 @@ pub(super) fn leaf(root: Frame4K, address: Address) -> Option<(Entry, u32)> {
 pub(super) fn translate(root: Frame4K, address: Address) -> Option<PhysicalAddress> {
     let (entry, level) = leaf(root, address)?;
     Some(PhysicalAddress(entry.address(level).0 + (address.0 & (span(level) - 1)) as u64))
+}
+
+/// How much of a range large pages map. A walk for each 2 MiB.
+pub(super) fn on_large_pages(range: Range) -> Bytes {
+    let starts = (range.start.align_up(span(2)).0..range.end.0).step_by(span(2));
+    let large = starts.filter(|&at| leaf(root(), Address(at)).is_some_and(|(_, level)| level == 2));
+    Bytes(large.count() * span(2))
 }
 
 /// How many tables `address` lacks for a 4 KiB page: 0 to 3, the lowest ones. A large page lacks none.

@@ -192,6 +192,11 @@ impl Heap {
         self.map.released().bytes()
     }
 
+    /// How much of it is mapped by huge pages, if the platform can tell.
+    pub(crate) fn on_huge_pages(&self) -> Option<Bytes> {
+        self.platform().on_huge_pages(Range::new(self.reserved().start, self.grown()))
+    }
+
     /// How much of it is in spans.
     pub(crate) fn pages_in_use(&self) -> Pages {
         self.map.owned()
