@@ -38,6 +38,13 @@ fn make_split_and_join() {
     pieces.extend((0..COUNT).map(|_| piece()));
     let joined = huge();
     assert!(joined - split >= (COUNT - 4) * MIB, "{split}, then {joined}");
+    report!(
+        "MiB on huge pages: {} at first, {} with 64 pieces, {} with every other, {} with 64 again",
+        before / MIB,
+        made / MIB,
+        split / MIB,
+        joined / MIB
+    );
     drop(pieces);
     free_os_memory();
 }
@@ -57,8 +64,8 @@ fn nearly_all_of_two_gib_lies_on_huge_pages() {
     const BYTES: usize = 2 << 30;
     let before = huge();
     let long = black_box(Vec::<u8>::with_capacity(BYTES));
-    if !cfg!(hosted) {
-        assert!(huge() - before >= BYTES - 4 * MIB, "{before}, then {}", huge());
-    }
+    report!("{} MiB on huge pages of {} MiB", (huge() - before) / MIB, BYTES / MIB);
+    // Linux takes none before they are touched.
+    assert!(cfg!(hosted) || huge() - before >= BYTES - 4 * MIB);
     drop(long);
 }

@@ -5,9 +5,9 @@ use alloc::vec::Vec;
 use core::hint::black_box;
 use runtime::addr::MIB;
 use runtime::inspect::free_memory;
-use runtime::kernel_test;
 use runtime::prelude::*;
 use runtime::switch_off::{Mechanism, disable};
+use runtime::{kernel_test, report};
 
 const MS: u64 = 1_000_000;
 const PATIENCE_NS: u64 = 60_000 * MS;
@@ -110,9 +110,9 @@ fn all_memory_stays_below_the_limit_and_goes_beyond_without_one() {
     assert_eq!(set_memory_limit(old), Some(limit));
     let unlimited = go(most_mapped).join();
     set_gc_percent(percent);
-    let limited = limited.expect("it ends");
-    assert!(limited <= limit, "{limited} of {limit}");
-    assert!(unlimited.expect("it ends") > limit + 16 * MIB);
+    let [limited, unlimited] = [limited, unlimited].map(|most| most.expect("it ends"));
+    report!("{} KiB at most under a limit of {} KiB, {} KiB without", limited >> 10, limit >> 10, unlimited >> 10);
+    assert!(limited <= limit && unlimited > limit + 16 * MIB);
 }
 
 #[kernel_test]

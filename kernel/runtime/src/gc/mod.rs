@@ -77,7 +77,7 @@ struct State {
 impl State {
     /// Sets all that goes by GOGC, the memory limit and what the last cycle has found.
     fn pace(&self) {
-        let heap = HEAP.grown().0 - HEAP.released().0;
+        let heap = HEAP.with_memory().0;
         let found = Found {
             live: self.total.live,
             stacks: self.stacks,

@@ -55,17 +55,16 @@ pub(crate) fn scavenge_if_due(now_ns: u64) {
     }
     let portion = match () {
         _ if mapped() > scavenger.mapped => Portion::Any,
-        _ if HEAP.grown().0 - HEAP.released().0 > scavenger.retained.0 => Portion::Huge,
+        _ if HEAP.with_memory() > scavenger.retained => Portion::Huge,
         _ => return,
     };
-    match HEAP.release_below(&mut scavenger.end, portion) {
-        Some(_) => {
-            let end_ns = platform().now();
-            scavenger.next_ns = end_ns + 99 * (end_ns - now_ns);
-        }
+    let start_ns = platform().now();
+    let rest_ns = match HEAP.release_below(&mut scavenger.end, portion) {
+        Some(_) => 99 * (platform().now() - start_ns),
         None => {
             scavenger.end = usize::MAX;
-            scavenger.next_ns = now_ns + PAUSE_NS;
+            PAUSE_NS
         }
-    }
+    };
+    scavenger.next_ns = start_ns + rest_ns;
 }

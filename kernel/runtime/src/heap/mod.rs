@@ -192,6 +192,11 @@ impl Heap {
         self.map.released().bytes()
     }
 
+    /// The rest: free or not, the platform has given memory for it. Go: `heapRetained`.
+    pub(crate) fn with_memory(&self) -> Bytes {
+        Bytes(self.grown().0.saturating_sub(self.released().0))
+    }
+
     /// How much of it is mapped by huge pages, if the platform can tell.
     pub(crate) fn on_huge_pages(&self) -> Option<Bytes> {
         self.platform().on_huge_pages(Range::new(self.reserved().start, self.grown()))

@@ -62,7 +62,7 @@ pub fn memory_stats() -> MemoryStats {
     let grey = unsafe { held.grey() }.committed();
     let (heap_sys, heap_released, heap_inuse) = (HEAP.grown().0, HEAP.released().0, HEAP.pages_in_use().bytes().0);
     let (stack_sys, mspan_sys, gc_sys) = (stack::committed().0, spans.0, finders.0 + grey.0);
-    let named = heap_sys - heap_released + stack_sys + mspan_sys + gc_sys;
+    let named = HEAP.with_memory().0 + stack_sys + mspan_sys + gc_sys;
     let other_sys = mapped().0.saturating_sub(named);
     MemoryStats {
         heap_alloc: HEAP.live().0,
