@@ -21,6 +21,8 @@ mod dumps;
 #[cfg(any(target_os = "none", hosted))]
 mod exceptions;
 #[cfg(any(target_os = "none", hosted))]
+mod fast_path;
+#[cfg(any(target_os = "none", hosted))]
 mod huge_pages;
 #[cfg(any(target_os = "none", hosted))]
 mod interruptions;
@@ -49,6 +51,8 @@ mod stepped_slices;
 mod stepping;
 #[cfg(any(target_os = "none", hosted))]
 mod threads;
+#[cfg(any(target_os = "none", hosted))]
+mod tiny;
 #[cfg(any(target_os = "none", hosted))]
 mod verify;
 

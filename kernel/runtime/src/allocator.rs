@@ -1,7 +1,8 @@
 //! Where objects come from: `Gc::new`, and the one global allocator, which is the collected heap.
 //!
 //! 1. The class of an object is a constant of its type; this CPU's cache has a span of it. Taking a slot, writing the value and, for a precise
-//!    object, its pointer mask is one no-safepoint section: the collector never sees half an object.
+//!    object, its pointer mask is one no-safepoint section: the collector never sees half an object. Tiny objects, of fewer than 16 bytes
+//!    without references, share slots (heap/tiny.rs); the global allocator's never do, for it frees them one by one.
 //! 2. An empty cache is refilled on the CPU's own stack. The heap never collects; it says [`Shortage`], and here it is decided: at the
 //!    trigger, collect and go on; without memory, collect, give the memory of free pages back, and try once more, unless GOGC=off; then it
 //!    is [`Exhausted`].
@@ -20,14 +21,15 @@
 #![allow(unsafe_code)]
 
 use crate::addr::Bytes;
-use crate::cpu::SafepointsHeld;
+use crate::cpu::{Allocating, ConstantClass, SafepointsHeld};
 use crate::gc::{self, HEAP, Reason, Scan, Trace, Zeroable, verify};
-use crate::heap::{self, Kind, Shortage, SpanClass};
+use crate::heap::{self, BLOCK, Kind, Shortage, SpanClass};
 use crate::platform::platform;
 use crate::sched;
 use crate::switch_off::{self, Mechanism};
 use core::alloc::{GlobalAlloc, Layout};
 use core::fmt;
+use core::marker::PhantomData;
 use core::ptr::{self, NonNull};
 
 /// There is no memory, even after a collection.
@@ -71,8 +73,12 @@ pub(crate) unsafe fn new_in_place<T: Trace>(write: impl FnOnce(NonNull<T>)) -> R
 /// A new object of all zero bytes.
 #[inline]
 pub(crate) fn new_zeroed<T: Zeroable>() -> Result<NonNull<T>, Exhausted> {
-    // SAFETY: the place is a fresh object's, a slot: a multiple of 8 bytes long, at a multiple of 8.
-    new_with(true, |place: NonNull<T>| unsafe { heap::zero(place.cast(), Bytes(size_of::<T>())) })
+    new_with(true, |place: NonNull<T>| match const { is_tiny::<T>() } {
+        // SAFETY: the place is a fresh object's.
+        true => unsafe { place.write_bytes(0, 1) },
+        // SAFETY: the place is a fresh object's, a slot: a multiple of 8 bytes long, at a multiple of 8.
+        false => unsafe { heap::zero(place.cast(), Bytes(size_of::<T>())) },
+    })
 }
 
 /// A new object that `write` makes a `T` of; `zeroed` says that all zero bytes are one, and a large object comes so.
@@ -92,16 +98,25 @@ fn new_with<T: Trace>(zeroed: bool, write: impl FnOnce(NonNull<T>)) -> Result<No
         }
         return Ok(place);
     };
-    let mut held = SafepointsHeld::enter_first();
+    let mut held = Allocating::enter();
     loop {
-        // SAFETY: the only reference in this section until `refill`.
-        let cache = unsafe { held.cache() };
+        let is_tiny = const { is_tiny::<T>() } && !switch_off::is_off(Mechanism::TinyCombining);
+        // SAFETY: the only reference in this section.
+        if is_tiny && let Some(place) = unsafe { held.cache() }.allocate_tiny(size_of::<T>()) {
+            write(place.cast());
+            return Ok(place.cast());
+        }
+        let span = held.current_span::<ClassOf<T>>();
         let place = match class.kind() {
-            Kind::Precise => cache.allocate_precise(class, mask, T::SURE),
-            Kind::Noscan if !zeroed => cache.allocate(class),
-            _ => cache.allocate_zeroed(class),
+            Kind::Precise => span.allocate_precise(class, mask, T::SURE),
+            Kind::Noscan if !zeroed => span.allocate(Bytes(class.slot_bytes())),
+            _ => span.allocate_zeroed(class),
         };
         if let Some(place) = place {
+            if is_tiny {
+                // SAFETY: as above.
+                unsafe { held.cache() }.share(place, size_of::<T>());
+            }
             if !zeroed || class.kind() == Kind::Precise {
                 write(place.cast());
             }
@@ -118,7 +133,24 @@ pub(crate) const fn class_of<T: Trace>() -> Option<SpanClass> {
         Scan::Precise(_) => Kind::Precise,
         Scan::Ambiguous => Kind::Ambiguous,
     };
-    SpanClass::for_request(size_of::<T>(), align_of::<T>(), kind)
+    // A tiny object may be the first of its slot.
+    let bytes = if is_tiny::<T>() { BLOCK } else { size_of::<T>() };
+    SpanClass::for_request(bytes, align_of::<T>(), kind)
+}
+
+/// Whether objects of this type share slots.
+const fn is_tiny<T: Trace>() -> bool {
+    matches!(T::SCAN, Scan::Noscan) && size_of::<T>() < BLOCK
+}
+
+/// The class of objects of this type, which is asked of small ones only.
+struct ClassOf<T>(PhantomData<T>);
+
+impl<T: Trace> ConstantClass for ClassOf<T> {
+    const CLASS: SpanClass = match class_of::<T>() {
+        Some(class) => class,
+        None => SpanClass::large(Kind::Noscan),
+    };
 }
 
 /// Makes an object's slot free for the next, at once if its span is in this CPU's cache.
@@ -144,11 +176,12 @@ pub(crate) unsafe fn free_object(held: &SafepointsHeld, class: SpanClass, object
 /// Under gcstress every allocation comes here: the section in which it ends flushes the cache.
 #[cold]
 #[inline(never)]
-fn refill(mut held: SafepointsHeld, class: SpanClass) -> Option<SafepointsHeld> {
+fn refill(mut held: Allocating, class: SpanClass) -> Option<Allocating> {
+    held.check_outermost();
     if verify::stress_is_due() {
         drop(held);
         gc::collect_for(Reason::Allocation);
-        held = SafepointsHeld::enter_first();
+        held = Allocating::enter();
     }
     let mut collected = false;
     loop {
@@ -158,7 +191,7 @@ fn refill(mut held: SafepointsHeld, class: SpanClass) -> Option<SafepointsHeld> 
         let Err(shortage) = outcome else { break };
         drop(held);
         answer(shortage, &mut collected, Bytes(class.slot_bytes())).ok()?;
-        held = SafepointsHeld::enter_first();
+        held = Allocating::enter();
     }
     if verify::is_stressed() {
         held.cpu().note_empty_cache();
@@ -195,7 +228,8 @@ fn allocate_large(layout: Layout, kind: Kind, zeroed: bool) -> Result<NonNull<u8
         gc::collect_for(Reason::Allocation);
     }
     loop {
-        let held = SafepointsHeld::enter_first();
+        let held = Allocating::enter();
+        held.check_outermost();
         let even_past_trigger = collected;
         let outcome = held.on_system_stack(|| {
             // SAFETY: the only reference in this section.
@@ -257,13 +291,12 @@ impl Collected {
         let Some(class) = class else {
             return allocate_large(layout, kind, zeroed).map_or(ptr::null_mut(), NonNull::as_ptr);
         };
-        let mut held = SafepointsHeld::enter_first();
+        let mut held = Allocating::enter();
         loop {
-            // SAFETY: the only reference in this section until `refill`.
-            let cache = unsafe { held.cache() };
-            let place =
-                if zeroed || kind == Kind::Ambiguous { cache.allocate_zeroed(class) } else { cache.allocate(class) };
-            match place {
+            // SAFETY: the only reference in this section.
+            let span = unsafe { held.cache() }.current(class);
+            let is_zeroed = zeroed || kind == Kind::Ambiguous;
+            match if is_zeroed { span.allocate_zeroed(class) } else { span.allocate(span.slot_bytes()) } {
                 Some(place) => return place.as_ptr(),
                 None => match refill(held, class) {
                     Some(refilled) => held = refilled,
@@ -293,7 +326,7 @@ unsafe impl GlobalAlloc for Collected {
             // SAFETY: the object is the caller's for the last time.
             unsafe { heap::clobber(object, Bytes(layout.size())) };
         }
-        let held = SafepointsHeld::enter_first();
+        let held = Allocating::enter();
         match class {
             // SAFETY: the same layout as at the allocation gives the same class; the caller uses the object no more.
             Some(class) => unsafe { held.cache().free(class, object) },

@@ -58,6 +58,8 @@ pub enum Mechanism {
     ZeroingOutside,
     /// Giving the memory of free pages back in the background.
     Scavenger,
+    /// Putting tiny objects into one slot.
+    TinyCombining,
 }
 
 #[cfg(feature = "switch-off")]

@@ -8,7 +8,7 @@
 //! | group            | as in Go                                      | otherwise than in Go                                             |
 //! |------------------|-----------------------------------------------|-------------------------------------------------------------------|
 //! | machine          | loops, sizes; nothing is folded               | no vDSO: `time.Now` is one read of the TSC, Go's are two; memset and memcpy are the compiler's; no SSE without a system under us; system calls, page faults and mprotect have no counterpart |
-//! | alloc            | zeroed objects, a pointer map for the types with a reference, each stored in a global | no tiny blocks yet: under 16 bytes each object has a slot |
+//! | alloc            | zeroed objects, a pointer map for the types with a reference, each stored in a global | |
 //! | alloc-parallel   | one thread, started and awaited in the timed region | p2 and p4 wait for more CPUs                                 |
 //! | bintrees, gcbench | node types, order of allocation, long-lived data in globals | no write barrier yet, for the world stands still; gcbench's 250,000 divisions are the compiler's own without a floating-point unit in use |
 //! | mark, sweep      | graphs equal edge by edge, the scaffolding dropped, a full collection | one stop, everything in it                     |

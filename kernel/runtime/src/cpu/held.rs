@@ -4,17 +4,23 @@
 #![allow(unsafe_code)]
 
 use super::stacks::stack_pointer;
-use super::{Cpu, DEPTH, NOTED};
+use super::{Cpu, DEPTH, SECTION};
 use crate::gc::GreyWork;
-use crate::heap::Cache;
+use crate::heap::{Cache, Span, SpanClass};
 use crate::sched::Thread;
 use core::arch::asm;
 use core::marker::PhantomData;
-use core::mem::offset_of;
+use core::mem::{ManuallyDrop, offset_of};
+use core::ops::Deref;
 
 /// Below RSP this much is mapped when a section begins: what a fast path, and the way to the system stack, may use. A whole page would
 /// cost every thread its second page at its first section.
 pub(crate) const HEADROOM: usize = 1024;
+
+/// A class for [`SafepointsHeld::current_span`].
+pub(crate) trait ConstantClass {
+    const CLASS: SpanClass;
+}
 
 /// Proof that this CPU is inside a no-safepoint section, and the section itself: it ends when this is dropped.
 /// Not `Send`: it belongs to the CPU, and a thread does not change CPUs inside.
@@ -26,21 +32,10 @@ impl SafepointsHeld {
         // SAFETY: reads one byte below RSP, which belongs to this stack (mapped, or grown by the fault), and counts in this
         // CPU's header.
         unsafe {
-            asm!("test byte ptr [rsp - {headroom}], 0", "inc dword ptr gs:[{depth}]",
-                 headroom = const HEADROOM, depth = const DEPTH, options(nostack));
+            asm!("test byte ptr [rsp - {headroom}], 0", "inc qword ptr gs:[{section}]",
+                 headroom = const HEADROOM, section = const SECTION, options(nostack));
         }
         SafepointsHeld(PhantomData)
-    }
-
-    /// A section for a thread that allocates: there must be none yet. A handler that allocates, or the runtime inside a section of its own,
-    /// would collect in the midst of what the section protects.
-    #[inline(always)]
-    pub(crate) fn enter_first() -> SafepointsHeld {
-        // SAFETY: reads this CPU's header.
-        unsafe {
-            asm!("cmp dword ptr gs:[{depth}], 0", "jne {nested}", depth = const DEPTH, nested = label { allocation_in_section() }, options(nostack))
-        };
-        SafepointsHeld::enter()
     }
 
     /// The section that the context already is: a handler, boot, the scheduler's own stack. Dropping it would end a section
@@ -48,8 +43,8 @@ impl SafepointsHeld {
     ///
     /// # Safety
     /// The section counter is not zero and stays so for the life of the value.
-    pub(crate) unsafe fn assume() -> core::mem::ManuallyDrop<SafepointsHeld> {
-        core::mem::ManuallyDrop::new(SafepointsHeld(PhantomData))
+    pub(crate) unsafe fn assume() -> ManuallyDrop<SafepointsHeld> {
+        ManuallyDrop::new(SafepointsHeld(PhantomData))
     }
 
     /// This CPU, for as long as the section is borrowed.
@@ -60,6 +55,19 @@ impl SafepointsHeld {
         unsafe { asm!("mov {}, gs:[0]", out(reg) this, options(nostack, readonly, preserves_flags)) };
         // SAFETY: headers are statics.
         unsafe { &*this }
+    }
+
+    /// The span that this CPU's cache has of a constant class, by one instruction.
+    #[inline(always)]
+    pub(crate) fn current_span<C: ConstantClass>(&self) -> &'static Span {
+        let span: *const Span;
+        // SAFETY: reads a word of this CPU's header.
+        unsafe {
+            asm!("mov {}, gs:[{place}]", out(reg) span, place = const offset_of!(Cpu, cache) + Cache::place_of(C::CLASS),
+                 options(nostack, readonly, preserves_flags));
+        }
+        // SAFETY: a cache has a span of every class, and spans' records live for ever.
+        unsafe { &*span }
     }
 
     /// This CPU's cache.
@@ -89,10 +97,59 @@ impl Drop for SafepointsHeld {
     fn drop(&mut self) {
         // SAFETY: ends the section that `enter` began on this CPU. The cold call happens with the counter at zero.
         unsafe {
-            asm!("dec dword ptr gs:[{depth}]", "jnz 2f", "cmp dword ptr gs:[{noted}], 0", "jne {act}", "2:",
-                 depth = const DEPTH, noted = const NOTED, act = label { act_on_notes() }, options(nostack));
+            asm!("dec qword ptr gs:[{section}]", "jz 2f", "cmp dword ptr gs:[{depth}], 0", "je {act}", "2:",
+                 section = const SECTION, depth = const DEPTH, act = label { act_on_notes() }, options(nostack));
         }
     }
+}
+
+/// The section of a thread that allocates or frees: always the outermost. A handler that allocates, or the runtime inside a section of its
+/// own, would collect in the midst of what the section protects.
+pub(crate) struct Allocating(ManuallyDrop<SafepointsHeld>);
+
+impl Allocating {
+    /// Does not ask yet whether it is the outermost. Its end does, for which it need not do more than any section's end; whoever takes a
+    /// lock, or collects, asks before.
+    #[inline(always)]
+    pub(crate) fn enter() -> Allocating {
+        Allocating(ManuallyDrop::new(SafepointsHeld::enter()))
+    }
+
+    pub(crate) fn check_outermost(&self) {
+        if !self.cpu().section.is_outermost() {
+            allocation_in_section();
+        }
+    }
+}
+
+impl Deref for Allocating {
+    type Target = SafepointsHeld;
+
+    #[inline(always)]
+    fn deref(&self) -> &SafepointsHeld {
+        &self.0
+    }
+}
+
+impl Drop for Allocating {
+    #[inline(always)]
+    fn drop(&mut self) {
+        // SAFETY: as for any section.
+        unsafe {
+            asm!("dec qword ptr gs:[{section}]", "jnz {act}", section = const SECTION, act = label { end_allocating() }, options(nostack));
+        }
+    }
+}
+
+/// The section has just ended, and was not the outermost or something was noted.
+#[cold]
+#[inline(never)]
+fn end_allocating() {
+    let held = SafepointsHeld::enter();
+    if !held.cpu().section.is_outermost() {
+        allocation_in_section();
+    }
+    drop(held);
 }
 
 #[cold]
@@ -131,7 +188,6 @@ pub(crate) fn thread_outside_sections() -> Option<&'static Thread> {
     }
     // SAFETY: records live for ever.
     let thread = unsafe { thread.as_ref() }?;
-    let is_its_own =
-        depth == 0 && flags & INTERRUPTS_ON == INTERRUPTS_ON && thread.stack().contains_sp(stack_pointer());
+    let is_its_own = depth == 0 && flags | INTERRUPTS_ON == flags && thread.stack().contains_sp(stack_pointer());
     is_its_own.then_some(thread)
 }

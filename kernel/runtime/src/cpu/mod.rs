@@ -7,8 +7,8 @@
 //!
 //! 1. [`SafepointsHeld::enter`] touches the stack below RSP, so that the stack grows now, or the thread overflows now, while it may:
 //!    inside a section there is no good answer to either. Then it counts up.
-//! 2. Leaving counts down; at zero it looks whether anything was noted. An interrupt between the two sees a zero counter
-//!    and acts by itself, so nothing is missed (held.rs, section.rs).
+//! 2. Leaving counts down, and the same instruction says whether anything was noted. An interrupt before it notes, one behind it sees a zero
+//!    counter and acts by itself, so nothing is missed (held.rs, section.rs).
 //! 3. Slow paths that need more stack than that run on the CPU's own stack ([`SafepointsHeld::on_system_stack`], Go's `systemstack`;
 //!    stacks.rs).
 //!
@@ -22,7 +22,7 @@ mod held;
 mod section;
 mod stacks;
 
-pub(crate) use held::{HEADROOM, SafepointsHeld, thread_outside_sections};
+pub(crate) use held::{Allocating, ConstantClass, HEADROOM, SafepointsHeld, thread_outside_sections};
 pub(crate) use stacks::{caller, here};
 
 use crate::addr::Range;
@@ -68,8 +68,9 @@ pub(crate) struct Cpu {
 // these two exclude each other.
 unsafe impl Sync for Cpu {}
 
+const SECTION: usize = offset_of!(Cpu, section);
 const DEPTH: usize = offset_of!(Cpu, section.depth);
-const NOTED: usize = offset_of!(Cpu, section.noted);
+const _: () = assert!(SECTION == DEPTH && SECTION.is_multiple_of(8));
 
 #[unsafe(link_section = ".data.runtime")]
 static BOOT_CPU: Cpu = Cpu {
@@ -169,10 +170,10 @@ pub(crate) fn count_handler(is_in: bool) {
     unsafe {
         match is_in {
             true => {
-                asm!("add dword ptr gs:[{depth}], {handler}", depth = const DEPTH, handler = const HANDLER, options(nostack))
+                asm!("add qword ptr gs:[{section}], {handler}", section = const SECTION, handler = const HANDLER, options(nostack))
             }
             false => {
-                asm!("sub dword ptr gs:[{depth}], {handler}", depth = const DEPTH, handler = const HANDLER, options(nostack))
+                asm!("sub qword ptr gs:[{section}], {handler}", section = const SECTION, handler = const HANDLER, options(nostack))
             }
         }
     }

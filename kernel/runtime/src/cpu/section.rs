@@ -1,4 +1,5 @@
-//! The two words of a no-safepoint section: how deep the CPU is in, and what handlers noted meanwhile.
+//! The word of a no-safepoint section. Its halves are how deep the CPU is in and what handlers noted meanwhile, so that the instruction
+//! that counts down says whether there is anything to do: zero, this was the outermost and nothing was noted.
 //!
 //! Only this CPU and its handlers touch them, so no order between CPUs matters, but an interrupt may come between any two instructions.
 //! Entering and leaving are assembly ([`SafepointsHeld`](super::SafepointsHeld)); tests.rs spells them out instruction by instruction
@@ -6,8 +7,9 @@
 
 use core::sync::atomic::{AtomicU32, Ordering};
 
-#[repr(C)]
+#[repr(C, align(8))]
 pub(super) struct Section {
+    /// The lower half: counted by instructions for the whole word.
     pub(super) depth: AtomicU32,
     /// Set by handlers that found a section, cleared at its end.
     pub(super) noted: AtomicU32,
@@ -33,6 +35,11 @@ impl Section {
     /// How many of the code that runs, or that a handler interrupted.
     pub(super) fn sections(&self) -> u32 {
         self.depth.load(Ordering::Relaxed) % HANDLER
+    }
+
+    /// Of the code that asks, which is in one: whether there is no other, and no handler.
+    pub(super) fn is_outermost(&self) -> bool {
+        self.depth.load(Ordering::Relaxed) == 1
     }
 
     pub(super) fn set_inside(&self, inside: bool) {

@@ -3,13 +3,16 @@
 //! Its owner holds safepoints off from the call until the object is where the collector looks: neither an interrupt
 //! nor another CPU ever sees a cache half changed. Before a collection every cache is flushed.
 //!
-//! Unsafe here: `free`, whose caller promises that the object is dead; zeroing slots just taken; a section for a static.
+//! Unsafe here: `free`, whose caller promises that the object is dead; zeroing slots just taken; addresses that are not 0; a section for a
+//! static.
 #![allow(unsafe_code)]
 
 use super::supply::Supply;
+use super::tiny::Tiny;
 use super::zero::zero;
 use super::{Heap, Kind, Shortage, Span, SpanClass};
 use crate::addr::Bytes;
+use core::mem::offset_of;
 use core::ptr::NonNull;
 
 /// Of every class before its first refill. It has no slots, so allocating from it fails like from any full span.
@@ -20,48 +23,44 @@ pub(crate) struct Cache {
     /// One entry per value of a byte, so that no class needs a bounds check.
     current: [&'static Span; 256],
     pub(super) supply: Supply,
+    pub(super) tiny: Tiny,
 }
 
 impl Cache {
     pub(crate) const fn new() -> Cache {
-        Cache { current: [&EMPTY; 256], supply: Supply::new() }
+        Cache { current: [&EMPTY; 256], supply: Supply::new(), tiny: Tiny::new() }
     }
 
-    /// A slot of this class, its contents unspecified: for [`Kind::Noscan`]. `None`: refill, then again. 14
-    /// instructions.
-    #[inline(always)]
-    pub(crate) fn allocate(&mut self, class: SpanClass) -> Option<NonNull<u8>> {
-        let span = self.current[class.index() as usize];
-        slot_address(span, span.take_slot()?)
+    /// Where the current span of a class is, counted from the cache's start.
+    pub(crate) const fn place_of(class: SpanClass) -> usize {
+        offset_of!(Cache, current) + class.index() as usize * size_of::<&Span>()
     }
 
-    /// [`allocate`](Cache::allocate), and the whole slot is zero. For [`Kind::Ambiguous`]: a stale word would keep
-    /// garbage alive.
+    /// The current span of a class. Whose class is a constant need not ask the cache
+    /// ([`SafepointsHeld::current_span`](crate::cpu::SafepointsHeld::current_span)).
     #[inline(always)]
-    pub(crate) fn allocate_zeroed(&mut self, class: SpanClass) -> Option<NonNull<u8>> {
-        let span = self.current[class.index() as usize];
-        let object = slot_address(span, span.take_slot()?)?;
-        if span.needs_zero() {
-            // SAFETY: the slot was just taken: all its bytes are the caller's, and slots are multiples of 8 at
-            // multiples of 8.
-            unsafe { zero(object, Bytes(class.slot_bytes())) };
-        }
-        Some(object)
+    pub(crate) fn current(&self, class: SpanClass) -> &'static Span {
+        self.current[class.index() as usize]
     }
 
-    /// [`allocate`](Cache::allocate) in a class of [`Kind::Precise`]; bit n of `mask` says that word n may hold a
-    /// reference. The caller initialises every such word before it lets safepoints in. `sure`: it will hold a reference
-    /// or null, nothing else.
+    /// A noscan object of so many bytes, fewer than [`BLOCK`](super::BLOCK), that shares its slot with those before it. `None`: it is to
+    /// have a new slot, with [`share`](Cache::share).
     #[inline(always)]
-    pub(crate) fn allocate_precise(&mut self, class: SpanClass, mask: u64, sure: bool) -> Option<NonNull<u8>> {
-        assert!(class.kind() == Kind::Precise, "only precise spans have a map");
-        let span = self.current[class.index() as usize];
-        let slot = span.take_slot()?;
-        span.write_pointer_mask(class, slot, mask);
-        if !sure {
-            span.set_unsure();
-        }
-        slot_address(span, slot)
+    pub(crate) fn allocate_tiny(&mut self, bytes: usize) -> Option<NonNull<u8>> {
+        let place = self.tiny.take(bytes)?;
+        // SAFETY: the first byte of a block is never taken here.
+        Some(unsafe { in_one_word(place) })
+    }
+
+    /// A slot whose first object is of so many bytes will be shared with the next ones.
+    #[inline(always)]
+    pub(crate) fn share(&mut self, slot: NonNull<u8>, bytes: usize) {
+        self.tiny.begin(slot.addr().get(), bytes);
+    }
+
+    /// How many objects have shared a slot with one before them since the last flush.
+    pub(crate) fn combined(&self) -> usize {
+        self.tiny.combined()
     }
 
     /// Replaces the class's full span by one with free slots. Takes up to two locks.
@@ -108,12 +107,71 @@ impl Cache {
             }
         }
         heap.drain(&mut self.supply);
+        self.tiny.flush(heap);
     }
 }
 
+/// What a CPU does with a span in its cache.
+impl Span {
+    /// A slot, its contents unspecified: for [`Kind::Noscan`]. `None`: refill, then again. 12 instructions.
+    ///
+    /// `slot_bytes` is the span's, and spares a multiplication and more if it is a constant.
+    #[inline(always)]
+    pub(crate) fn allocate(&self, slot_bytes: Bytes) -> Option<NonNull<u8>> {
+        let slot = self.take_slot()?;
+        Some(self.slot_address(slot, slot_bytes))
+    }
+
+    /// [`allocate`](Span::allocate), and the whole slot is zero. For [`Kind::Ambiguous`]: a stale word would keep
+    /// garbage alive.
+    #[inline(always)]
+    pub(crate) fn allocate_zeroed(&self, class: SpanClass) -> Option<NonNull<u8>> {
+        let slot_bytes = Bytes(class.slot_bytes());
+        let object = self.allocate(slot_bytes)?;
+        if self.needs_zero() {
+            // SAFETY: the slot was just taken: all its bytes are the caller's, and slots are multiples of 8 at
+            // multiples of 8.
+            unsafe { zero(object, slot_bytes) };
+        }
+        Some(object)
+    }
+
+    /// [`allocate`](Span::allocate) in a class of [`Kind::Precise`]; bit n of `mask` says that word n may hold a
+    /// reference. The caller initialises every such word before it lets safepoints in. `sure`: it will hold a reference
+    /// or null, nothing else.
+    #[inline(always)]
+    pub(crate) fn allocate_precise(&self, class: SpanClass, mask: u64, sure: bool) -> Option<NonNull<u8>> {
+        assert!(class.kind() == Kind::Precise, "only precise spans have a map");
+        let slot = self.take_slot()?;
+        self.write_pointer_mask(class, slot, mask);
+        if !sure {
+            self.set_unsure();
+        }
+        Some(self.slot_address(slot, Bytes(class.slot_bytes())))
+    }
+
+    #[inline(always)]
+    fn slot_address(&self, slot: u32, slot_bytes: Bytes) -> NonNull<u8> {
+        let address = self.base().0.wrapping_add((slot as usize).wrapping_mul(slot_bytes.0));
+        // SAFETY: no span begins at 0 but the empty one, which has no slot to give.
+        unsafe { in_one_word(address) }
+    }
+}
+
+/// A new object's address. Left to itself the compiler keeps base and offset in two registers as long as it can, and a collection at the
+/// section's end would find the object in neither.
+///
+/// # Safety
+/// It is not 0.
 #[inline(always)]
-fn slot_address(span: &Span, slot: u32) -> Option<NonNull<u8>> {
-    NonNull::new(core::ptr::with_exposed_provenance_mut(span.slot_base(slot).0))
+unsafe fn in_one_word(mut address: usize) -> NonNull<u8> {
+    // SAFETY: no instruction at all. Not `pure`, which might be moved behind the section's end.
+    #[cfg(not(miri))]
+    unsafe {
+        core::arch::asm!("/* {} */", inout(reg) address, options(nomem, nostack, preserves_flags));
+    }
+    // SAFETY: the caller's promise.
+    unsafe { NonNull::new_unchecked(core::ptr::with_exposed_provenance_mut(address)) }
 }
 
 #[cfg(test)]
@@ -123,7 +181,15 @@ impl Cache {
         (&raw const self.current[class.index() as usize]).cast()
     }
 
-    pub(super) fn current_span(&self, class: SpanClass) -> &'static Span {
-        self.current[class.index() as usize]
+    pub(super) fn allocate(&mut self, class: SpanClass) -> Option<NonNull<u8>> {
+        self.current(class).allocate(Bytes(class.slot_bytes()))
+    }
+
+    pub(super) fn allocate_zeroed(&mut self, class: SpanClass) -> Option<NonNull<u8>> {
+        self.current(class).allocate_zeroed(class)
+    }
+
+    pub(super) fn allocate_precise(&mut self, class: SpanClass, mask: u64, sure: bool) -> Option<NonNull<u8>> {
+        self.current(class).allocate_precise(class, mask, sure)
     }
 }

@@ -6,7 +6,7 @@
 //! 2. Each span alone: what its class says, it says; its bits say nothing of slots that it does not have ([`Span::check`]).
 //! 3. Each span's pages: in use, and its own, and zero where they are known to be. Then the counts agree, so no other page has an owner.
 //! 4. The lists: each span is in one list, of its class, or in a cache.
-//! 5. The caches: their spans, then their supplies, whose pages are in use and nobody's. With the spans' these are all the pages in use,
+//! 5. The caches: their spans, their slot for tiny objects, then their supplies, whose pages are in use and nobody's. With the spans' these are all the pages in use,
 //!    and all records are spans, in a supply or in their pool.
 //!
 //! What has no second witness cannot be found wrong: which slots of a cached span are taken, pointer masks, sizes of objects. The corruption
@@ -109,6 +109,7 @@ impl Heap {
             page_heap.check_supply(supply, &caches[..number])?;
             pages += supply.count();
             released += supply.released();
+            ensure(cache.tiny.check(self), "tiny objects are put into a slot that is taken", at)?;
         }
         ensure(cached == found.cached, "every cached span is in one cache", at)?;
         ensure(released == self.map.released().0, "pages without memory are counted", at)?;

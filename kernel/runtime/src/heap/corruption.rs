@@ -104,6 +104,8 @@ impl Lab {
                 .find(|&object| !core::ptr::eq(span_of(object), cached))
                 .expect("two spans have holes"),
         );
+        let shared = allocate(&mut cache, tiny::CLASS);
+        cache.share(core::ptr::NonNull::new(core::ptr::with_exposed_provenance_mut(shared)).expect("not 0"), 1);
         // Both have a supply.
         let mut other = Cache::new();
         for cache in [&mut cache, &mut other] {

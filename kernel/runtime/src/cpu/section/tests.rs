@@ -30,9 +30,10 @@ impl State {
         self.is_owed = false;
     }
 
-    /// `dec [depth]`: whether that was the outermost.
+    /// `dec` of the whole word: whether that was the outermost and nothing is noted.
     fn count_down(&mut self) -> bool {
-        self.section.depth.fetch_sub(1, Ordering::Relaxed) == 1
+        let is_outermost = self.section.depth.fetch_sub(1, Ordering::Relaxed) == 1;
+        is_outermost && !self.section.has_note()
     }
 }
 
@@ -52,17 +53,27 @@ impl Machine {
     }
 
     fn leave(&self) {
-        let is_outermost = self.cpu().count_down();
-        if is_outermost && self.cpu().section.has_note() {
+        let is_done = self.cpu().count_down();
+        if !is_done && !self.cpu().section.is_inside() {
             self.act_on_notes();
+        }
+    }
+
+    /// The end of an allocation: the nested section of the slow path acts.
+    fn leave_allocating(&self) {
+        let is_done = self.cpu().count_down();
+        if !is_done {
+            self.enter();
+            assert!(self.cpu().section.is_outermost());
+            self.leave();
         }
     }
 
     /// The wrong way round: looks first, then counts down.
     fn leave_looking_first(&self) {
         let has_note = self.cpu().section.has_note();
-        let is_outermost = self.cpu().count_down();
-        if is_outermost && has_note {
+        self.cpu().count_down();
+        if has_note {
             self.act_on_notes();
         }
     }
@@ -129,6 +140,15 @@ fn no_note_is_lost_wherever_the_timer_interrupts_a_section() {
         machine.enter();
         machine.protected();
         machine.leave();
+    });
+}
+
+#[test]
+fn no_note_is_lost_wherever_the_timer_interrupts_an_allocation() {
+    interrupt_everywhere(2, 0, |machine| {
+        machine.enter();
+        machine.protected();
+        machine.leave_allocating();
     });
 }
 

@@ -146,6 +146,7 @@ pub(super) fn of_heap(lab: &mut Lab, random: &mut Random) -> Vec<(&'static str, 
     let (other_first, other_free, _) = lab.other.supply.cached_pages().places();
     let supplied = lab.cache.supply.cached_pages().pages().next().expect("some are left") as u64;
     let (records, record_count) = lab.cache.supply.places();
+    let tiny = lab.cache.tiny.place();
     let live: *const AtomicUsize = &raw const heap.live;
     vec![
         ("a used page free", vec![flip(first as u64)]),
@@ -188,6 +189,10 @@ pub(super) fn of_heap(lab: &mut Lab, random: &mut Random) -> Vec<(&'static str, 
         ("a supply with a span for a record", vec![write(records, |_| record(cached))]),
         ("a supply with a record of the pool's", vec![write(records, |_| record(unused))]),
         ("a supply with records from nowhere", vec![write(records, |_| random.word() | 1)]),
+        ("tiny objects in another class's slot", vec![write(tiny, |_| full.base().0 as u64 + 8)]),
+        ("tiny objects in a free slot", vec![write(tiny, |next| next + 160)]),
+        ("tiny objects in a free page", vec![write(tiny, |_| page_heap.arenas.page(free_page as usize).0 as u64 + 8)]),
+        ("tiny objects outside the heap", vec![write(tiny, |_| random.word() | 8)]),
         ("a chunk less", vec![write(chunks, |length| length - 1)]),
         ("a chunk more", vec![write(chunks, |length| length + 1)]),
         ("chunks without end", vec![write(chunks, |_| 1 << 50)]),
@@ -228,7 +233,7 @@ pub(super) fn of_heap(lab: &mut Lab, random: &mut Random) -> Vec<(&'static str, 
         ("a list with a cached span", vec![write(partial_head, |_| record(cached))]),
         ("a list with a large span", vec![write(full_head, |_| record(large))]),
         ("a list with an unused record", vec![write(full_head, |_| record(unused))]),
-        ("a cache without its span", vec![write(cache, |_| record(Cache::new().current_span(class)))]),
+        ("a cache without its span", vec![write(cache, |_| record(Cache::new().current(class)))]),
         ("a cache with a span of a list", vec![write(cache, |_| record(partial))]),
         ("a cache with an unused record", vec![write(cache, |_| record(unused))]),
         ("a cache with another class's span", vec![write(lab.cache.entry(large.class()), |_| record(cached))]),

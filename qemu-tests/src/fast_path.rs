@@ -1,0 +1,49 @@
+//! What an allocation costs that finds a free slot: counted by single steps, exactly.
+
+use core::sync::atomic::{AtomicUsize, Ordering};
+use runtime::addr::Range;
+use runtime::kernel_test;
+use runtime::platform::Registers;
+use runtime::prelude::*;
+use runtime::testing::{self, Hook};
+
+static STEPS: AtomicUsize = AtomicUsize::new(0);
+
+fn count(_: &Registers, _: Range) {
+    STEPS.fetch_add(1, Ordering::Relaxed);
+}
+
+/// The fewest instructions of some calls: now and then an allocation moves the window, takes another span, or is interrupted.
+fn fewest_instructions(f: fn()) -> usize {
+    let of_a_call = |_| {
+        let before = STEPS.load(Ordering::Relaxed);
+        testing::each_instruction(&(count as Hook), f);
+        STEPS.load(Ordering::Relaxed) - before
+    };
+    (0..20).map(of_a_call).min().expect("there were calls")
+}
+
+/// Instructions of one more `Gc::new`, the writing of the object and of its handle included.
+macro_rules! instructions {
+    ($type:ty, $value:expr) => {{
+        #[used]
+        static SINKS: [GcCell<Option<Gc<$type>>>; 2] = [GcCell::null(), GcCell::null()];
+        fn one() {
+            SINKS[0].set(Some(Gc::new($value)));
+        }
+        fn two() {
+            SINKS[0].set(Some(Gc::new($value)));
+            SINKS[1].set(Some(Gc::new($value)));
+        }
+        fewest_instructions(two) - fewest_instructions(one)
+    }};
+}
+
+#[kernel_test(unstressed)]
+fn a_new_object_takes_twenty_instructions_from_the_cpus_cache() {
+    let noscan = instructions!([u64; 2], [0; 2]);
+    assert!((10..=20).contains(&noscan), "{noscan} instructions for 16 bytes without references");
+    // Some of them ask whether combining is switched off; the kernel that users boot does not.
+    let tiny = instructions!(u8, 0);
+    assert!((8..=18).contains(&tiny), "{tiny} instructions for a byte");
+}
