@@ -161,17 +161,24 @@ class Span:
         self.slots, self.slot_bytes = number(record["slots"]), number(record["slot_bytes"])
         self.kind = KINDS[number(record["class"]) // CLASSES]
         self.state = SPAN_STATES[number(record["state"])]
+        # heap/sweep.rs: until a span is swept, its marks say what is in it.
+        is_swept = self.state == "cached" or number(record["generation"]) == Span.generation()
+        self.bits = "allocated" if is_swept else "marked"
+
+    @staticmethod
+    def generation():
+        return number(static("runtime::gc::HEAP")["sweep"]["generation"])
 
     @staticmethod
     def all():
         spans = [Span(record) for record in records(bare(static("runtime::gc::HEAP")["page_heap"])["spans"])]
         return sorted((span for span in spans if span.state not in ("free", "supplied")), key=lambda span: span.base)
 
-    def is_set(self, bits, slot):
-        return number(self.record["bits"][slot // 64][bits]) >> (slot % 64) & 1 != 0
+    def is_allocated(self, slot):
+        return number(self.record["bits"][slot // 64][self.bits]) >> (slot % 64) & 1 != 0
 
     def allocated(self):
-        return sum(self.is_set("allocated", slot) for slot in range(self.slots))
+        return sum(self.is_allocated(slot) for slot in range(self.slots))
 
 
 class InfoSpans(gdb.Command):
@@ -203,7 +210,7 @@ class HeapObject(gdb.Command):
             print("0x%x is in no object of the heap" % address)
             return
         at = span.base + slot * span.slot_bytes
-        is_allocated = "allocated" if span.is_set("allocated", slot) else "free"
+        is_allocated = "allocated" if span.is_allocated(slot) else "free"
         place = (at, address - at, span.slot_bytes, is_allocated, slot, span.slots, span.base, span.kind, span.state)
         print("object 0x%x +0x%x, %d bytes, %s: slot %d of %d in the span at 0x%x, %s, %s" % place)
         gdb.execute("x/%dgx 0x%x" % (min(span.slot_bytes // 8, 8), at))

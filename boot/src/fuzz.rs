@@ -20,7 +20,7 @@ const SILENCE: Duration = Duration::from_secs(300);
 const OPERATIONS: u64 = 1_000_000;
 const SETTINGS: [&str; 4] = [
     "asyncpreemptoff=0",
-    "asyncpreemptoff=0,clobberfree=1",
+    "asyncpreemptoff=0,clobberfree=1,gcstoptheworld=2",
     "clobberfree=1,gccheckmark=1",
     "asyncpreemptoff=0,clobberfree=1,gccheckmark=1,gcstress=20000",
 ];

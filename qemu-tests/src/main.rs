@@ -50,6 +50,8 @@ mod stepped_slices;
 #[cfg(any(target_os = "none", hosted))]
 mod stepping;
 #[cfg(any(target_os = "none", hosted))]
+mod sweeping;
+#[cfg(any(target_os = "none", hosted))]
 mod threads;
 #[cfg(any(target_os = "none", hosted))]
 mod tiny;

@@ -7,17 +7,16 @@
 use crate::addr::{Address, Bytes};
 use crate::cpu::SafepointsHeld;
 use crate::gc::HEAP;
-use crate::heap::Object;
 use crate::platform::platform;
 use crate::stack::GROWTHS;
 use core::sync::atomic::Ordering;
 
 pub use crate::start::address_plan;
 
-/// Whether the address lies in an object that is allocated. An address is a number here and keeps nothing alive.
+/// Whether the address lies in an object that is allocated and was not found dead. An address is a number here and keeps nothing alive.
 pub fn is_allocated(address: usize) -> bool {
     let _held = SafepointsHeld::enter();
-    HEAP.find(address).is_some_and(Object::is_allocated)
+    HEAP.find(address).is_some_and(|object| HEAP.is_alive(object))
 }
 
 /// Memory that is in nobody's use.

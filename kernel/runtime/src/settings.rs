@@ -15,6 +15,8 @@ pub struct Settings {
     pub memory_limit: Option<Bytes>,
     /// GODEBUG=gctrace=1.
     pub gc_trace: bool,
+    /// GODEBUG=gcstoptheworld=2: spans are swept in the stop in which they were marked. 1, marking in a stop, is what 0 is so far.
+    pub gc_stop_the_world: u8,
     /// GODEBUG=asyncpreemptoff=0. Unlike Go's, threads are cooperative unless they are told otherwise.
     pub preempts: bool,
     /// GODEBUG=gccheckmark=1: a second mark, independent of the first, judges it.
@@ -59,6 +61,7 @@ impl Settings {
         gc_percent: Some(100),
         memory_limit: None,
         gc_trace: false,
+        gc_stop_the_world: 0,
         preempts: false,
         gc_checkmark: false,
         gc_stress: 0,
@@ -115,15 +118,21 @@ impl Settings {
         let (name, value) = item.split_once('=').unwrap_or((item, ""));
         let wanted = match (name, value.parse::<i32>()) {
             ("gctrace", Ok(level)) => return self.gc_trace = level > 0,
+            ("gcstoptheworld", Ok(level @ 0..=2)) => return self.gc_stop_the_world = level as u8,
+            ("gcstoptheworld", Ok(_)) => "expected gcstoptheworld=0, 1 or 2",
             ("asyncpreemptoff", Ok(off)) => return self.preempts = off == 0,
             ("gccheckmark", Ok(on)) => return self.gc_checkmark = on > 0,
             ("gcstress", Ok(every @ 0..)) => return self.gc_stress = every as u32,
             ("clobberfree", Ok(on)) => return self.clobber_free = on > 0,
             ("invalidptr", Ok(on)) => return self.invalid_pointers = on > 0,
-            ("gctrace" | "asyncpreemptoff" | "gccheckmark" | "gcstress" | "clobberfree" | "invalidptr", _) => {
-                "expected a number behind the ="
+            (
+                "gctrace" | "gcstoptheworld" | "asyncpreemptoff" | "gccheckmark" | "gcstress" | "clobberfree"
+                | "invalidptr",
+                _,
+            ) => "expected a number behind the =",
+            _ => {
+                "GODEBUG knows gctrace, gcstoptheworld, asyncpreemptoff, gccheckmark, gcstress, clobberfree and invalidptr"
             }
-            _ => "GODEBUG knows gctrace, asyncpreemptoff, gccheckmark, gcstress, clobberfree and invalidptr",
         };
         warn(Warning { word: item, wanted });
     }
@@ -202,6 +211,7 @@ mod tests {
             "GOTRACEBACK=some",
             "GODEBUG=nosuch=1",
             "GODEBUG=gctrace",
+            "GODEBUG=gcstoptheworld=3",
             "GODEBUG=gcstress=often",
             "GODEBUG=gcstress=-1",
             "GODEBUG=gccheckmark=",
@@ -220,7 +230,8 @@ mod tests {
 
     #[test]
     fn the_verifiers_are_off_and_invalidptr_is_on_unless_they_are_set() {
-        let (settings, ..) = parse("GODEBUG=gccheckmark=1,gcstress=500,clobberfree=1,invalidptr=0");
+        let (settings, ..) = parse("GODEBUG=gccheckmark=1,gcstress=500,clobberfree=1,invalidptr=0,gcstoptheworld=2");
+        assert_eq!(settings.gc_stop_the_world, 2);
         assert!(settings.gc_checkmark && settings.clobber_free && !settings.invalid_pointers);
         assert_eq!(settings.gc_stress, 500);
         let (settings, ..) = parse(

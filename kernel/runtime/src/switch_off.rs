@@ -42,6 +42,10 @@ pub enum Mechanism {
     DroppedWork,
     /// Sweeping after marking.
     Sweep,
+    /// Looking for room in what is not swept yet before fresh pages are taken.
+    SweepForRoom,
+    /// Sweeping what is left before the next marking.
+    SweepTermination,
     /// Taking a handler for a section when it allocates.
     HandlerCount,
     /// Acting on the watchdog's interrupt.

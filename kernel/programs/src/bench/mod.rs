@@ -11,7 +11,7 @@
 //! | alloc            | zeroed objects, a pointer map for the types with a reference, each stored in a global | |
 //! | alloc-parallel   | one thread, started and awaited in the timed region | p2 and p4 wait for more CPUs                                 |
 //! | bintrees, gcbench | node types, order of allocation, long-lived data in globals | no write barrier yet, for the world stands still; gcbench's 250,000 divisions are the compiler's own without a floating-point unit in use |
-//! | mark, sweep      | graphs equal edge by edge, the scaffolding dropped, a full collection | one stop, everything in it                     |
+//! | mark, sweep      | graphs equal edge by edge, the scaffolding dropped, a full collection | marked in one stop, then swept by whoever asked |
 //! | stw              | an empty collection; its pause                | one CPU: nobody else has to stop, so no time to stop, and no spinners |
 //! | mem              | sizes, order of replacement                   | metadata is what the records take from the machine, used or not    |
 //! | stack            | frames that point into the one above, fresh threads, collector off | a stack begins with up to 16 KiB of the one before it, Go's with 2 to 8 KiB |

@@ -14,7 +14,7 @@
 #![allow(unsafe_code)]
 
 use super::ahead::Edge;
-use super::grey::{Grey, GreyWork};
+use super::grey::{Grey, GreyWork, Marked};
 use super::{roots, verify};
 use crate::addr::{Address, Bytes, Range};
 use crate::cpu::Cpu;
@@ -39,8 +39,9 @@ pub(super) struct Scanned {
     pub(super) globals: Bytes,
 }
 
-/// Marks everything that the roots reach. The world is stopped, all caches are flushed.
-pub(super) fn mark_all(heap: &Heap, grey: &mut GreyWork, cpu: &Cpu) -> Scanned {
+/// Marks everything that the roots reach. The world is stopped, all caches are flushed, all spans are swept.
+pub(super) fn mark_all(heap: &Heap, grey: &mut GreyWork, cpu: &Cpu) -> (Marked, Scanned) {
+    grey.marked = Marked { objects: 0, bytes: Bytes(0) };
     let mut marker = Marker { heap, spans: heap.snapshot(), grey, platform: platform() };
     let scanned = roots::mark_roots(&mut marker, cpu);
     marker.drain();
@@ -53,7 +54,7 @@ pub(super) fn mark_all(heap: &Heap, grey: &mut GreyWork, cpu: &Cpu) -> Scanned {
             }
         }
     }
-    scanned
+    (marker.grey.marked, scanned)
 }
 
 impl Grey {
@@ -131,11 +132,13 @@ impl Marker<'_> {
             return true;
         }
         let slot = object.mark();
-        if slot == Slot::White
-            && let Some(grey) = Grey::of(object)
-            && !self.grey.push(grey, self.platform)
-        {
-            self.grey.drop_one();
+        if slot == Slot::White {
+            self.grey.marked.count(object.bytes());
+            if let Some(grey) = Grey::of(object)
+                && !self.grey.push(grey, self.platform)
+            {
+                self.grey.drop_one();
+            }
         }
         slot != Slot::Free
     }

@@ -1,4 +1,5 @@
-//! The collector: the textbook's mark-sweep, in one stop of the world. Go: mgc.go under `GODEBUG=gcstoptheworld=2`.
+//! The collector: mark-sweep; it marks in one stop of the world, and sweeps while the program runs. Go: mgc.go under
+//! `GODEBUG=gcstoptheworld=1`. With `=2` it sweeps within the stop: the textbook's collector.
 //!
 //! 1. *When.* An allocation that finds the heap at its trigger comes back and collects first (allocator.rs); so does
 //!    [`collect`]; the timer's tick starts one when there was none for two minutes. After each, the pacer sets the next trigger
@@ -8,8 +9,9 @@
 //! 3. *Mark.* All objects are white: no mark. The roots are made grey (roots.rs): marked, and waiting in [`GreyWork`]. Then, until none
 //!    is left, a grey object's references are made grey and it is black (mark.rs). What may hold a reference but need not, a stack word
 //!    say, is looked up in the span tables, and believed if it points into an allocated object.
-//! 4. *Sweep.* What is white is garbage. Each span's mark bits become its allocation bits; a span without a mark goes back to the page heap
-//!    (heap/sweep.rs).
+//! 4. *Sweep.* What is white is garbage, and all spans are unswept. The program runs again; whoever needs a span sweeps some, and what is left
+//!    a CPU with nothing to do, or who collects next, before its stop. Each span's mark bits become its allocation bits; a span without a
+//!    mark goes back to the page heap (heap/sweep.rs).
 //!
 //! A second, slow collector's first half judges the marks when asked to, and other switches make mistakes show early (verify/).
 //!
@@ -65,6 +67,7 @@ pub(crate) static HEAP: Heap = Heap::new();
 struct State {
     pacer: Pacer,
     traces: bool,
+    sweeps_in_stop: bool,
     forced_period_ns: u64,
     last_end_ns: u64,
     total: Totals,
@@ -99,7 +102,6 @@ pub(crate) const PAUSES: usize = 256;
 pub(crate) struct Totals {
     pub(crate) forced: u32,
     pub(crate) pause_ns: u64,
-    pub(crate) freed_objects: usize,
     pub(crate) freed: Bytes,
     pub(crate) live_objects: usize,
     pub(crate) live: Bytes,
@@ -109,9 +111,10 @@ pub(crate) struct Totals {
 static STATE: Mutex<State> = Mutex::new(State {
     pacer: Pacer::new(),
     traces: false,
+    sweeps_in_stop: false,
     forced_period_ns: FORCED_PERIOD_NS,
     last_end_ns: 0,
-    total: Totals { forced: 0, pause_ns: 0, freed_objects: 0, freed: Bytes(0), live_objects: 0, live: Bytes(0) },
+    total: Totals { forced: 0, pause_ns: 0, freed: Bytes(0), live_objects: 0, live: Bytes(0) },
     pauses_ns: [0; PAUSES],
     stacks: Bytes(0),
     slack: Bytes(0),
@@ -144,15 +147,27 @@ pub(crate) fn set_up(settings: &Settings) {
     let mut state = STATE.lock();
     state.pacer.set(settings.gc_percent, settings.memory_limit);
     state.traces = settings.gc_trace;
+    state.sweeps_in_stop = settings.gc_stop_the_world > 1;
     verify::set_up(settings);
     state.pace();
 }
 
-/// Collects all garbage now, and returns when it is done. Go: `runtime.GC`.
+/// Collects all garbage now, and returns when it is done: marked and swept. Go: `runtime.GC`.
 ///
-/// Blocks every thread of this CPU for as long as it takes: about as many steps as there are live words that may be references.
+/// Marking blocks every thread of this CPU for as long as it takes: about as many steps as there are live words that may be references.
 pub fn collect() {
     collect_for(Reason::Forced);
+    finish_sweep();
+}
+
+/// Sweeps what the last cycle left, with safepoints in between.
+fn finish_sweep() {
+    while SafepointsHeld::enter().on_system_stack(|| HEAP.sweep_some()) {}
+}
+
+/// For a CPU that has nothing else to do; `false`: nor has it this. Not on a thread's stack, in a section. Go: `bgsweep`.
+pub(crate) fn sweep_when_idle(_: &SafepointsHeld) -> bool {
+    HEAP.sweep_some()
 }
 
 /// [`collect`], and then all memory of free pages goes back to the machine: stacks can have it, say. Go: `debug.FreeOSMemory`.
@@ -163,8 +178,9 @@ pub fn free_os_memory() {
     release_free_pages();
 }
 
-/// Gives the memory of the heap's free pages back to the platform.
+/// Gives the memory of the heap's free pages back to the platform, and of those that only wait to be swept.
 pub(crate) fn release_free_pages() {
+    finish_sweep();
     let mut end = usize::MAX;
     loop {
         // A section for each run: none is longer than 4 MiB.
@@ -209,7 +225,11 @@ pub fn set_forced_period(ns: u64) {
     STATE.lock().forced_period_ns = ns;
 }
 
+/// Returns when all is marked. What the last cycle left to sweep is swept before the stop.
 pub(crate) fn collect_for(reason: Reason) {
+    if !switch_off::is_off(Mechanism::SweepTermination) {
+        finish_sweep();
+    }
     let held = SafepointsHeld::enter();
     held.on_system_stack(|| collect_stopped(&held, reason));
 }
@@ -252,6 +272,9 @@ pub(crate) fn goal() -> Bytes {
 pub(crate) fn collect_stopped(held: &SafepointsHeld, reason: Reason) {
     let mut state = STATE.lock();
     let start_ns = platform().now();
+    if !switch_off::is_off(Mechanism::SweepTermination) {
+        HEAP.sweep_all();
+    }
     let heap_at_start = HEAP.live();
     // SAFETY: the section is ours, and no allocation is under way in it.
     unsafe { held.cache() }.flush(&HEAP);
@@ -260,17 +283,18 @@ pub(crate) fn collect_stopped(held: &SafepointsHeld, reason: Reason) {
     let mark_ns = platform().now();
     // SAFETY: one collection at a time: `state` is locked.
     let grey = unsafe { held.grey() };
-    let scanned = mark::mark_all(&HEAP, grey, held.cpu());
+    let (marked, scanned) = mark::mark_all(&HEAP, grey, held.cpu());
     verify::check_marks(&HEAP, held.cpu());
     let sweep_ns = platform().now();
-    let swept = if switch_off::is_off(Mechanism::Sweep) { None } else { Some(HEAP.sweep_all()) };
-    if let Some(swept) = swept {
-        state.total.live = swept.live_bytes;
-        state.total.live_objects = swept.live_objects;
-        state.total.freed_objects += swept.freed_objects;
-        state.total.freed.0 += swept.freed_bytes.0;
-    } else {
+    if switch_off::is_off(Mechanism::Sweep) {
         HEAP.clear_marks();
+    } else {
+        state.total.live = marked.bytes;
+        state.total.live_objects = marked.objects;
+        state.total.freed.0 += HEAP.begin_sweep(marked.bytes).0;
+    }
+    if state.sweeps_in_stop {
+        HEAP.sweep_all();
     }
     grey.shrink(platform());
 

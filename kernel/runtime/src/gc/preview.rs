@@ -2,7 +2,7 @@
 //! Go: `GODEBUG=clobberfree=1`.
 //!
 //! For tests that stop a thread after each of its instructions: marking alone leaves caches and lists as they are, so the
-//! thread runs on as if nobody had looked.
+//! thread runs on as if nobody had looked. (What was left to sweep is swept: marks are needed.)
 //!
 //! Unsafe here: writing into garbage.
 #![allow(unsafe_code)]
@@ -19,6 +19,7 @@ const CLOBBERED: usize = 0xdead_beef_dead_beef;
 /// Not on a thread's stack, in a section: the world is stopped.
 pub(crate) fn clobber_unreachable(held: &SafepointsHeld) -> usize {
     let _one_at_a_time = STATE.lock();
+    HEAP.sweep_all();
     // SAFETY: nobody else marks: `STATE` is locked.
     mark::mark_all(&HEAP, unsafe { held.grey() }, held.cpu());
     let garbage = HEAP.spans().flat_map(Span::allocated).filter(|object| !object.is_marked());

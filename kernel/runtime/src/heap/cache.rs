@@ -63,7 +63,7 @@ impl Cache {
         self.tiny.combined()
     }
 
-    /// Replaces the class's full span by one with free slots. Takes up to two locks.
+    /// Replaces the class's full span by one with free slots. Takes up to two locks at a time, and sweeps what must be for it.
     ///
     /// # Errors
     /// As [`Heap::take_span`]; the cache is as before.
@@ -83,7 +83,7 @@ impl Cache {
     ///
     /// # Safety
     /// The object was allocated in this class from the heap that this cache refills from, is not used any more, and no
-    /// collection is marking or sweeping.
+    /// collection is marking.
     #[inline]
     pub(crate) unsafe fn free(&mut self, class: SpanClass, object: NonNull<u8>) {
         let span = self.current[class.index() as usize];

@@ -1,65 +1,92 @@
-//! Central: the spans of one class that are in no CPU's cache. Go: mcentral.go, where each list is a pair, of spans
-//! swept in this cycle and of those still to sweep; a sweep within the stop leaves nothing to sweep, so one of each
-//! will do until then.
+//! Central: the spans of one class that are in no CPU's cache. Go: mcentral.go.
+//!
+//! Two pairs of lists: of spans of the heap's generation, which have been swept, and of those of the generation before. A span's own number
+//! says which pair it belongs to; counting the heap's up swaps the two, since everything is swept by then ([`super::sweep`]).
 
-use super::span::{Span, State};
+use super::span::Span;
 use super::span_list::SpanList;
 use spin::Mutex;
 
 pub(super) struct Central {
-    lists: Mutex<Lists>,
+    /// By generation, of which two are in use at a time.
+    lists: Mutex<[Lists; 2]>,
 }
 
 struct Lists {
-    /// With free slots.
+    /// With free slots, by the allocation bits.
     partial: SpanList,
+    /// Large spans too.
     full: SpanList,
+}
+
+impl Lists {
+    const fn new() -> Lists {
+        Lists { partial: SpanList::new(), full: SpanList::new() }
+    }
 }
 
 impl Central {
     pub(super) const fn new() -> Central {
-        Central { lists: Mutex::new(Lists { partial: SpanList::new(), full: SpanList::new() }) }
+        Central { lists: Mutex::new([const { Lists::new() }; 2]) }
     }
 
-    /// A span with free slots, now the caller's.
-    pub(super) fn take_partial(&self) -> Option<&'static Span> {
-        self.lists.lock().partial.pop()
+    /// A span of this generation with free slots, now the caller's.
+    pub(super) fn take_partial(&self, generation: u8) -> Option<&'static Span> {
+        self.lists.lock()[pair(generation)].partial.pop()
+    }
+
+    /// One without.
+    pub(super) fn take_full(&self, generation: u8) -> Option<&'static Span> {
+        self.lists.lock()[pair(generation)].full.pop()
+    }
+
+    /// Either.
+    pub(super) fn take(&self, generation: u8) -> Option<&'static Span> {
+        let lists = &mut self.lists.lock()[pair(generation)];
+        lists.full.pop().or_else(|| lists.partial.pop())
     }
 
     /// Takes a span that is in no list and no cache.
     pub(super) fn put(&self, span: &'static Span) {
-        span.set_state(State::Central);
-        let has_room = span.free_slots() > 0;
-        let mut lists = self.lists.lock();
+        let has_room = span.has_room();
+        let lists = &mut self.lists.lock()[pair(span.generation())];
         if has_room { lists.partial.push(span) } else { lists.full.push(span) }
     }
 
-    /// Forgets all spans. The sweep does that before it puts each where it belongs.
-    pub(super) fn clear(&self) {
-        let mut lists = self.lists.lock();
-        lists.partial.clear();
-        lists.full.clear();
+    /// Takes a large span out of its list.
+    pub(super) fn remove_large(&self, span: &'static Span) {
+        self.lists.lock()[pair(span.generation())].full.remove_large(span);
     }
 
-    /// How many spans are here, at most so many, if each `belongs` and is in the list that it belongs to.
+    /// How many spans of a generation are here, at most so many, if each `belongs` and is in the list that it belongs to.
     pub(super) fn check(
         &self,
+        generation: u8,
         most: usize,
         is_record: impl Fn(*const Span) -> bool,
         belongs: impl Fn(&Span) -> bool,
     ) -> Option<usize> {
-        let lists = self.lists.lock();
-        let partial = lists.partial.check(most, &is_record, |span| belongs(span) && span.free_slots() > 0)?;
-        let full = lists.full.check(most - partial, &is_record, |span| belongs(span) && span.free_slots() == 0)?;
+        let lists = &self.lists.lock()[pair(generation)];
+        let belongs = |span: &Span, before| {
+            let is_linked_back = !span.class().is_large() || span.previous() == before;
+            belongs(span) && span.generation() == generation && is_linked_back
+        };
+        let partial = lists.partial.check(most, &is_record, |span, before| belongs(span, before) && span.has_room())?;
+        let full =
+            lists.full.check(most - partial, &is_record, |span, before| belongs(span, before) && !span.has_room())?;
         Some(partial + full)
     }
 }
 
+fn pair(generation: u8) -> usize {
+    generation as usize % 2
+}
+
 #[cfg(test)]
 impl Central {
-    /// For corruption.rs: where the lists begin.
-    pub(super) fn heads(&self) -> [*const usize; 2] {
-        let lists = self.lists.lock();
+    /// For corruption.rs: where the lists of a generation begin.
+    pub(super) fn heads(&self, generation: u8) -> [*const usize; 2] {
+        let lists = &self.lists.lock()[pair(generation)];
         [lists.partial.head(), lists.full.head()]
     }
 }

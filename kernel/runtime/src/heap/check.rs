@@ -41,7 +41,7 @@ pub(super) fn ensure(holds: bool, invariant: &'static str, at: Address) -> Resul
 }
 
 impl Heap {
-    /// Checks the heap at rest, whose every cache is given: no collection is marking or sweeping, nobody allocates. O(pages + slots).
+    /// Checks the heap at rest, whose every cache is given: no collection is marking, nobody allocates. O(pages + slots).
     pub(crate) fn check_with(&self, caches: &[&Cache]) -> Result<(), Broken> {
         let mut page_heap = self.page_heap.lock();
         page_heap.pages.summarize();
@@ -55,7 +55,7 @@ impl Heap {
             if !span.is_open() {
                 continue;
             }
-            span.check()?;
+            span.check(self.generation())?;
             page_heap.check_pages(self, span)?;
             ensure(
                 span.needs_zero() || span.is_zero_where_free(),
@@ -63,32 +63,43 @@ impl Heap {
                 address_of(span),
             )?;
             found.pages += span.pages().0;
-            found.live_bytes += span.counted_slots() * span.slot_bytes().0;
-            found.central += usize::from(span.state() == State::Central);
+            let is_swept = span.is_swept(self.generation());
+            found.live_bytes += span.counted_slots(is_swept) * span.slot_bytes().0;
+            found.unswept += if is_swept { 0 } else { span.pages().0 };
+            found.listed += usize::from(span.state() != State::Cached);
             found.cached += usize::from(span.state() == State::Cached);
         }
         ensure(found.pages == page_heap.arenas.owned(), "only a span's pages have an owner", at)?;
         ensure(found.pages == self.map.owned().0, "pages in spans are counted", at)?;
         ensure(found.live_bytes == self.live().0, "live bytes are counted", at)?;
+        ensure(found.unswept == self.unswept().0, "unswept pages are counted", at)?;
         let waiting = page_heap.spans.check_free(|span| span.state() == State::Free);
         ensure(waiting == Some(found.free), "every unused record waits in its pool", at)?;
-        self.check_lists(&page_heap, found.central)?;
+        self.check_lists(&page_heap, found.listed)?;
         self.check_caches(&page_heap, caches, &found)
     }
 
     /// That each class's lists are of its spans, and together of all that are in no cache.
-    fn check_lists(&self, page_heap: &PageHeap, mut central: usize) -> Result<(), Broken> {
+    fn check_lists(&self, page_heap: &PageHeap, mut listed: usize) -> Result<(), Broken> {
         let at = page_heap.arenas.page(0);
         let is_record = |span| page_heap.spans.record_at(span).is_some();
-        for index in 0..SpanClass::COUNT as u8 {
-            let class = SpanClass::from_index(index);
-            let belongs = |span: &Span| span.state() == State::Central && span.class() == class;
-            match self.central(class).check(central, is_record, belongs) {
-                Some(listed) => central -= listed,
-                None => ensure(false, "a class's lists are of its spans, with and without free slots", at)?,
+        let (swept, next_class) = (self.generation(), self.sweep.next_class.load(Relaxed));
+        for (nth, class) in (0..).map_while(SpanClass::by_size).enumerate() {
+            let central = &self.centrals[class.index() as usize];
+            let belongs =
+                |span: &Span| span.state() != State::Cached && core::ptr::eq(self.central(span.class()), central);
+            for generation in [swept, swept.wrapping_sub(1)] {
+                match central.check(generation, listed, is_record, belongs) {
+                    Some(here) if here > 0 && generation != swept => {
+                        ensure(nth >= next_class, "classes that the sweep is done with are swept", at)?;
+                        listed -= here;
+                    }
+                    Some(here) => listed -= here,
+                    None => ensure(false, "a class's lists are of its spans, with and without free slots", at)?,
+                }
             }
         }
-        ensure(central == 0, "every span that is in no cache is in one list", at)
+        ensure(listed == 0, "every span that is in no cache is in one list", at)
     }
 
     /// That what the caches have is theirs, and that nothing is left over then: no span, no record, no page.
@@ -123,7 +134,8 @@ impl Heap {
 struct Found {
     pages: usize,
     live_bytes: usize,
-    central: usize,
+    unswept: usize,
+    listed: usize,
     cached: usize,
     /// Records that are no span, in their pool and in supplies.
     free: usize,
@@ -172,15 +184,11 @@ impl PageHeap {
 
 impl Span {
     /// What a span can say of itself.
-    fn check(&'static self) -> Result<(), Broken> {
+    fn check(&'static self, generation: u8) -> Result<(), Broken> {
         let at = address_of(self);
         ensure((self.raw_class() as usize) < SpanClass::COUNT, "a span has a class", at)?;
         let (class, pages) = (self.class(), self.pages());
-        ensure(
-            class.is_large() == (self.state() == State::Large),
-            "a span of one large object is in no list or cache",
-            at,
-        )?;
+        ensure(class.is_large() == (self.state() == State::Large), "a span of one large object is in no cache", at)?;
         let as_large = class.is_large() && pages.0 > 0 && self.slot_bytes() == pages.bytes();
         let as_small = !class.is_large() && pages == class.pages() && self.slot_bytes().0 == class.slot_bytes();
         ensure(as_large || as_small, "a span is cut as its class says", at)?;
@@ -195,6 +203,10 @@ impl Span {
         ensure(self.is_sure() || class.kind() == Kind::Precise, "only precise spans have unsure references", at)?;
         ensure(self.base().is_aligned(PAGE.0), "a span begins with a page", at)?;
 
+        let is_swept = self.is_swept(generation);
+        let may_wait = self.state() != State::Cached && self.is_swept(generation.wrapping_sub(1));
+        ensure(is_swept || may_wait, "a span has been swept, or was in the cycle before", at)?;
+
         let (window, start) = (self.window.load(Relaxed), self.window_start.load(Relaxed));
         if self.state() == State::Cached {
             let inside = start.is_multiple_of(64) && (start as usize) < slots;
@@ -204,15 +216,21 @@ impl Span {
         }
         for (word, bits) in self.words().iter().enumerate() {
             let beyond = self.beyond(word);
-            ensure(bits.allocated.load(Relaxed) & beyond == beyond, "there is nothing free beyond the last slot", at)?;
-            ensure(bits.marked.load(Relaxed) == 0, "marks are gone after a collection", at)?;
+            let (allocated, marked) = (bits.allocated.load(Relaxed), bits.marked.load(Relaxed));
+            ensure(allocated & beyond == beyond, "there is nothing free beyond the last slot", at)?;
+            let may_be_marked = if is_swept { 0 } else { allocated & !beyond };
+            ensure(marked & !may_be_marked == 0, "only objects of unswept spans are marked", at)?;
         }
         ensure(self.state() != State::Large || self.free_slots() == 0, "a large span is allocated", at)
     }
 
-    /// The slots that count as allocated: of a cached one all.
-    fn counted_slots(&self) -> usize {
-        self.slots() as usize - if self.state() == State::Cached { 0 } else { self.free_slots() }
+    /// The slots that count as allocated: of a cached one all, of an unswept one what is marked.
+    fn counted_slots(&'static self, is_swept: bool) -> usize {
+        match self.state() {
+            State::Cached => self.slots() as usize,
+            _ if is_swept => self.slots() as usize - self.free_slots(),
+            _ => self.marked().count(),
+        }
     }
 }
 

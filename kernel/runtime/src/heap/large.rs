@@ -10,8 +10,8 @@ use core::ptr::NonNull;
 use core::sync::atomic::Ordering::Relaxed;
 
 impl Heap {
-    /// An object of its own span, at a multiple of `align` (a power of two, at most an arena). Takes the page heap's
-    /// lock, unless it is short and this CPU has the pages.
+    /// An object of its own span, at a multiple of `align` (a power of two, at most an arena). Takes its class's lock, and the page
+    /// heap's, unless it is short and this CPU has the pages.
     ///
     /// Not zeroed unless it is known to be zero; an ambiguous one is noscan until [`zero_large`](Heap::zero_large).
     ///
@@ -28,11 +28,13 @@ impl Heap {
         self.may_allocate(even_past_trigger)?;
         let pages = Pages::holding(Bytes(bytes.0.max(1)));
         let align = Pages::holding(Bytes(align));
+        self.sweep_share(pages);
         let span = self.allocate_span(&mut cache.supply, SpanClass::large(Kind::Noscan), pages, align)?;
         if !span.needs_zero() {
             span.set_class(class_of(kind));
         }
         span.set_state(State::Large);
+        self.central(span.class()).put(span);
         self.live.fetch_add(pages.bytes().0, Relaxed);
         let base = core::ptr::with_exposed_provenance_mut::<u8>(span.base().0);
         Ok(NonNull::new(base).expect("no arena starts at 0"))
@@ -53,14 +55,19 @@ impl Heap {
         }
     }
 
-    /// Gives the pages of a large object back at once. Takes the page heap's lock.
+    /// Gives the pages of a large object back at once. Takes its class's lock, then the page heap's.
     ///
     /// # Safety
     /// The object is from [`allocate_large`](Heap::allocate_large), is not used any more, and no collection is
-    /// marking or sweeping.
+    /// marking.
     pub(crate) unsafe fn free_large(&self, object: NonNull<u8>) {
         let span = self.map.owner(object.addr().get()).expect("an object that was allocated has a span");
         assert!(span.state() == State::Large, "only large objects have a span of their own");
+        self.central(span.class()).remove_large(span);
+        if !span.is_swept(self.generation()) {
+            assert!(span.is_marked(0), "an object that its owner frees was reachable");
+            self.sweep.unswept.fetch_sub(span.pages().0, Relaxed);
+        }
         self.live.fetch_sub(span.pages().bytes().0, Relaxed);
         self.page_heap.lock().free(&self.map, span);
     }

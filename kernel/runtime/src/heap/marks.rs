@@ -1,13 +1,14 @@
-//! The marks of a span, and what the sweep makes of them. Go: markBits in mbitmap.go, `sweep` in mgcsweep.go.
+//! The marks of a span, and what sweeping it makes of them. Go: markBits in mbitmap.go, `sweep` in mgcsweep.go.
 
 use super::span::{Object, Span};
 use core::sync::atomic::Ordering::Relaxed;
 
 /// What a sweep found in one span.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct SweptSlots {
-    pub(crate) live: usize,
-    pub(crate) freed: usize,
+pub(super) struct SweptSlots {
+    pub(super) freed: usize,
+    /// Whether there are objects left.
+    pub(super) is_in_use: bool,
 }
 
 /// What a slot was before it was to be marked.
@@ -63,15 +64,15 @@ impl Span {
         self.words().iter().for_each(|bits| bits.marked.store(0, Relaxed));
     }
 
-    /// What is not marked is free, and the marks are cleared for the next cycle. The span is in no cache.
+    /// What is not marked is free, and the marks are cleared for the next cycle. The span is in no list and no cache.
     pub(super) fn sweep(&self) -> SweptSlots {
-        let mut swept = SweptSlots { live: 0, freed: 0 };
+        let mut swept = SweptSlots { freed: 0, is_in_use: false };
         for (word, bits) in self.words().iter().enumerate() {
-            let live = bits.marked.load(Relaxed);
-            let dead = bits.allocated.load(Relaxed) & !live & !self.beyond(word);
-            swept.live += live.count_ones() as usize;
+            let (live, beyond) = (bits.marked.load(Relaxed), self.beyond(word));
+            let dead = bits.allocated.load(Relaxed) & !live & !beyond;
             swept.freed += dead.count_ones() as usize;
-            bits.allocated.store(live | self.beyond(word), Relaxed);
+            swept.is_in_use |= live != 0;
+            bits.allocated.store(live | beyond, Relaxed);
             bits.marked.store(0, Relaxed);
         }
         if swept.freed != 0 {
@@ -126,8 +127,8 @@ mod tests {
         (0..100).for_each(|slot| assert_eq!(span.take_slot(), Some(slot)));
         span.end_allocating();
         [3, 77, 99].into_iter().for_each(|slot| assert!(span.mark_stopped(slot)));
-        assert_eq!(span.sweep(), SweptSlots { live: 3, freed: 97 });
+        assert_eq!(span.sweep(), SweptSlots { freed: 97, is_in_use: true });
         assert!(span.allocated().map(|object| object.slot).eq([3, 77, 99]));
-        assert_eq!(span.sweep(), SweptSlots { live: 0, freed: 3 });
+        assert_eq!(span.sweep(), SweptSlots { freed: 3, is_in_use: false });
     }
 }

@@ -7,9 +7,10 @@
 //!     (`window`): clear the lowest, done. No lock, 12 instructions; with the section around them, and the writing of its two words, a
 //!     16-byte object takes 19. One of fewer than 16 bytes without references shares a slot with those before it (`tiny`): 12.
 //!  2. The word is 0: move the window to the next word with a free slot. Still no lock.
-//!  3. The span is full: give it to the class's [`Central`] list and take one with free slots from there. One lock.
+//!  3. The span is full: give it to the class's [`Central`] list and take one with free slots from there. One lock. There is
+//!     none: sweep those of the class that are not yet (`sweep`), until one has room.
 //!  4. There is none: make a span of this CPU's own free pages, 8 KiB each, with a record it has ready (`supply`).
-//!     No lock.
+//!     No lock. As many pages must come back first from spans that are not swept yet, if they can be found.
 //!  5. It has not enough together: fill the supply with what is free of the 64 pages around the lowest free one. A span
 //!     of 16 pages and more, or one for which the supply has no run, is made of the lowest run that fits (`page_heap`).
 //!     Both are found in a radix tree over bitmaps (`pages`). The page heap's lock.
@@ -26,8 +27,9 @@
 //!
 //!  1. The collector asks of any word which object it points into ([`Heap::find`]): one table says which span has the
 //!     page, one multiplication which slot (`find_object`). It marks the slot in the span's record (`marks`).
-//!  2. The sweep makes the marks the allocation bits: unmarked slots are free. A span with none marked gives its
-//!     pages back (`sweep`): bits are cleared, and the summaries above them say so.
+//!  2. When all is marked, every span is unswept: dead objects may be in it. Sweeping it, before it is used again, makes the
+//!     marks the allocation bits: unmarked slots are free. A span with none marked gives its pages back (`sweep`): bits are
+//!     cleared, and the summaries above them say so.
 //!  3. Who knows that an object is dead can free its slot at once, if the span is still this CPU's ([`Cache::free`]).
 //!  4. The platform gets the memory of free pages back, the pages stay ours (`release`): whole huge pages in the background, where the heap
 //!     has more than it will need (gc/scavenger.rs); pieces too when asked, when a memory limit would be passed, when no frames are left.
@@ -39,13 +41,11 @@
 //!
 //! Invariants. Every page is free, in exactly one span, or in one CPU's supply; a span's bits describe exactly its slots
 //! ([`Heap::check_with`]). A cached span belongs to one CPU. Records about memory come from a [`FixedPool`] or a `Table`,
-//! never from the heap they describe. Locks: the page heap's, then a class's; no function returns with either, and
-//! callers hold safepoints off around all of them.
+//! never from the heap they describe. Before anything is marked, all is swept. Locks: the page heap's, a class's; no function
+//! returns with either, the walker alone holds both, and callers hold safepoints off around all of them.
 //!
 //! What the records take, for each GiB of heap: 1 MiB to find a page's span, 34 KiB to find free pages, and 320 bytes a
 //! span.
-//!
-//! Simple for now, behind interfaces that stay: one sweep for all spans.
 
 mod arena;
 mod cache;
@@ -98,6 +98,7 @@ use page_heap::PageHeap;
 use span::State;
 use spin::{Mutex, Once};
 use supply::{Supply, TOO_MANY};
+use sweep::Sweep;
 
 /// Why there is no object yet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -120,6 +121,7 @@ pub(crate) struct Heap {
     trigger: AtomicUsize,
     clobbers: AtomicBool,
     combined: AtomicUsize,
+    sweep: Sweep,
     platform: Once<&'static dyn Platform>,
     page_heap: Mutex<PageHeap>,
     centrals: [Central; SpanClass::COUNT],
@@ -135,6 +137,7 @@ impl Heap {
             trigger: AtomicUsize::new(usize::MAX),
             clobbers: AtomicBool::new(false),
             combined: AtomicUsize::new(0),
+            sweep: Sweep::new(),
             platform: Once::new(),
             page_heap: Mutex::new(PageHeap::new()),
             centrals: [const { Central::new() }; SpanClass::COUNT],
@@ -241,7 +244,8 @@ impl Heap {
         even_past_trigger: bool,
     ) -> Result<&'static Span, Shortage> {
         self.may_allocate(even_past_trigger)?;
-        let span = match self.central(class).take_partial() {
+        self.sweep_share(class.pages());
+        let span = match self.take_partial(class) {
             Some(span) => span,
             None => self.allocate_span(supply, class, class.pages(), Pages(1))?,
         };
@@ -255,11 +259,28 @@ impl Heap {
     fn put_span(&self, span: &'static Span) {
         span.end_allocating();
         self.live.fetch_sub(span.free_slots() * span.slot_bytes().0, Relaxed);
+        span.set_state(State::Central);
         self.central(span.class()).put(span);
     }
 
-    /// A span as [`PageHeap::allocate`] gives; a short one of this CPU's own pages, without a lock as long as there are some.
+    /// A new span, of memory that nobody waits to sweep.
     fn allocate_span(
+        &self,
+        supply: &mut Supply,
+        class: SpanClass,
+        pages: Pages,
+        align: Pages,
+    ) -> Result<&'static Span, OutOfFrames> {
+        self.reclaim(pages);
+        let mut made = self.make_span(supply, class, pages, align);
+        while made.is_err() && self.sweep_some() {
+            made = self.make_span(supply, class, pages, align);
+        }
+        made.inspect(|span| span.set_generation(self.generation()))
+    }
+
+    /// A span as [`PageHeap::allocate`] gives; a short one of this CPU's own pages, without a lock as long as there are some.
+    fn make_span(
         &self,
         supply: &mut Supply,
         class: SpanClass,
@@ -291,7 +312,9 @@ impl Heap {
         if !even_past_trigger && self.live() >= self.trigger() { Err(Shortage::Trigger) } else { Ok(()) }
     }
 
+    /// The spans of large objects are together, whatever their kind: it changes when the object is zeroed.
     fn central(&self, class: SpanClass) -> &Central {
+        let class = if class.is_large() { SpanClass::large(Kind::Noscan) } else { class };
         &self.centrals[class.index() as usize]
     }
 

@@ -11,7 +11,7 @@
 //! Records come from a [`FixedPool`](super::FixedPool) and never go away, so a stale reference reads numbers that are
 //! old or belong to the record's next use, never freed memory. That is why every field is an atomic; all are plain
 //! loads and stores on x86. Who may write them: the geometry, who holds the page heap's lock while the span is in no
-//! table; the allocation bits, the CPU that has the span in its cache, or the sweep; the marks, the collector.
+//! table; the allocation bits, the CPU that has the span in its cache, or whoever sweeps it; the marks, the collector, and whoever sweeps.
 
 use super::marks::Slot;
 use super::size_class::MOST_SLOTS;
@@ -33,7 +33,7 @@ pub(crate) enum State {
     Cached,
     /// In one of its class's central lists.
     Central,
-    /// It holds one large object.
+    /// It holds one large object, and is in one of those, too.
     Large,
 }
 
@@ -55,7 +55,7 @@ pub(crate) struct Span {
     base: AtomicUsize,
     reciprocal: AtomicU32,
     pages: AtomicU32,
-    /// The next span of the central list.
+    /// The next span of its list.
     pub(super) next: AtomicPtr<Span>,
     class: AtomicU8,
     state: AtomicU8,
@@ -63,6 +63,8 @@ pub(crate) struct Span {
     is_sure: AtomicBool,
     /// Not every byte of every free slot is known to be zero.
     needs_zero: AtomicBool,
+    /// In which cycle it was last swept, see `sweep.rs`.
+    generation: AtomicU8,
 }
 
 const _: () = assert!(size_of::<Span>() + 4 <= 5 * 64, "with its pool's link, a record fills five cache lines");
@@ -83,6 +85,7 @@ impl Span {
             state: AtomicU8::new(State::Free as u8),
             is_sure: AtomicBool::new(true),
             needs_zero: AtomicBool::new(true),
+            generation: AtomicU8::new(0),
             bits: [const { Bits { allocated: AtomicU64::new(u64::MAX), marked: AtomicU64::new(0) } }; MOST_SLOTS / 64],
         }
     }
@@ -147,6 +150,27 @@ impl Span {
     #[inline(always)]
     pub(super) fn set_needs_zero(&self, needs_zero: bool) {
         self.needs_zero.store(needs_zero, Relaxed);
+    }
+
+    pub(super) fn set_generation(&self, generation: u8) {
+        self.generation.store(generation, Relaxed);
+    }
+
+    pub(super) fn generation(&self) -> u8 {
+        self.generation.load(Relaxed)
+    }
+
+    pub(super) fn is_swept(&self, generation: u8) -> bool {
+        self.generation() == generation
+    }
+
+    /// Of a large span, the one before it in its list. It has one slot, so all words of bits but one are to spare.
+    pub(super) fn previous(&self) -> *mut Span {
+        core::ptr::with_exposed_provenance_mut(self.bits[1].allocated.load(Relaxed) as usize)
+    }
+
+    pub(super) fn set_previous(&self, previous: *mut Span) {
+        self.bits[1].allocated.store(previous.expose_provenance() as u64, Relaxed);
     }
 
     pub(super) fn raw_state(&self) -> u8 {
@@ -296,6 +320,7 @@ impl Span {
             state: self.state.as_ptr(),
             is_sure: self.is_sure.as_ptr().cast(),
             needs_zero: self.needs_zero.as_ptr().cast(),
+            generation: self.generation.as_ptr(),
         }
     }
 }

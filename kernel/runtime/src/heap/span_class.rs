@@ -54,6 +54,11 @@ impl SpanClass {
         SpanClass((kind as u8 * SIZE_CLASSES as u8).wrapping_add(size_class))
     }
 
+    /// Every class has a number in this order: the large ones first, then by the size of their slots.
+    pub(crate) fn by_size(number: usize) -> Option<SpanClass> {
+        (number < SpanClass::COUNT).then(|| SpanClass((number % 3 * SIZE_CLASSES + number / 3) as u8))
+    }
+
     /// The class with this [`index`](SpanClass::index), which is below [`COUNT`](SpanClass::COUNT).
     pub(crate) const fn from_index(index: u8) -> SpanClass {
         debug_assert!((index as usize) < SpanClass::COUNT);

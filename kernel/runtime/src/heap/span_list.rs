@@ -1,4 +1,4 @@
-//! SpanList: a stack of spans, linked through their records.
+//! SpanList: a stack of spans, linked through their records; large spans in both directions, since their owner may free one anywhere in its list.
 //!
 //! Unsafe here: following the links, which are addresses of records.
 #![allow(unsafe_code)]
@@ -19,6 +19,10 @@ impl SpanList {
     /// Takes a span that is in no list and no cache.
     pub(super) fn push(&mut self, span: &'static Span) {
         span.next.store(address(self.first), Relaxed);
+        if span.class().is_large() {
+            span.set_previous(null_mut());
+            self.first.inspect(|first| first.set_previous(address(Some(span))));
+        }
         self.first = Some(span);
     }
 
@@ -26,21 +30,35 @@ impl SpanList {
         let span = self.first?;
         // SAFETY: links are null or made from references to pool records by `push`, and records stay valid for ever.
         self.first = unsafe { span.next.load(Relaxed).as_ref() };
+        if span.class().is_large() {
+            self.first.inspect(|first| first.set_previous(null_mut()));
+        }
         Some(span)
     }
 
-    pub(super) fn clear(&mut self) {
-        self.first = None;
+    /// Takes out a large span that is in this list, whose spans are all large.
+    pub(super) fn remove_large(&mut self, span: &'static Span) {
+        let (previous, next) = (span.previous(), span.next.load(Relaxed));
+        // SAFETY: as in `pop`; so are links back, of large spans.
+        if let Some(next) = unsafe { next.as_ref() } {
+            next.set_previous(previous);
+        }
+        // SAFETY: as above.
+        match unsafe { previous.as_ref() } {
+            Some(previous) => previous.next.store(next, Relaxed),
+            // SAFETY: as above.
+            None => self.first = unsafe { next.as_ref() },
+        }
     }
 
-    /// How many spans are here, at most so many, if each `belongs`. Asked `is_record` first, with the address that a link holds, whatever it is.
+    /// How many spans are here, at most so many, if each `belongs` behind the one before it. Asked `is_record` first, with the address that a link holds, whatever it is.
     pub(super) fn check(
         &self,
         most: usize,
         is_record: impl Fn(*const Span) -> bool,
-        belongs: impl Fn(&'static Span) -> bool,
+        belongs: impl Fn(&'static Span, *mut Span) -> bool,
     ) -> Option<usize> {
-        let (mut at, mut spans) = (address(self.first), 0);
+        let (mut at, mut before, mut spans) = (address(self.first), null_mut(), 0);
         while !at.is_null() {
             // More than there are: a ring.
             if spans == most || !is_record(at) {
@@ -48,10 +66,11 @@ impl SpanList {
             }
             // SAFETY: a record, as was just asked; they stay valid for ever.
             let span: &'static Span = unsafe { &*at };
-            if !belongs(span) {
+            if !belongs(span, before) {
                 return None;
             }
             spans += 1;
+            before = at;
             at = span.next.load(Relaxed);
         }
         Some(spans)

@@ -89,7 +89,7 @@ impl Supply {
     /// ... and how many records are here, if all is well with them.
     pub(super) fn check(&self, is_record: impl Fn(*const Span) -> bool) -> Option<usize> {
         let enough = self.record_count >= self.pages.count();
-        let listed = self.records.check(self.record_count, is_record, |span| span.state() == State::Supplied)?;
+        let listed = self.records.check(self.record_count, is_record, |span, _| span.state() == State::Supplied)?;
         Some(listed).filter(|&listed| enough && listed == self.record_count)
     }
 }

@@ -43,6 +43,20 @@ fn pointer(address: usize) -> NonNull<u8> {
     NonNull::new(core::ptr::with_exposed_provenance_mut(address)).expect("no object is at 0")
 }
 
+/// Ends a cycle whose marks are set.
+pub(super) fn begin_sweep(heap: &Heap) {
+    let marked: usize = heap.spans().flat_map(Span::marked).map(|object| object.bytes().0).sum();
+    heap.begin_sweep(Bytes(marked));
+}
+
+/// And sweeps everything. Returns how many objects were freed.
+pub(super) fn sweep(heap: &Heap) -> usize {
+    begin_sweep(heap);
+    let before = heap.freed_objects();
+    heap.sweep_all();
+    heap.freed_objects() - before
+}
+
 fn small_classes() -> impl Iterator<Item = SpanClass> {
     let all = (0..SpanClass::COUNT as u8).map(SpanClass::from_index).filter(|class| !class.is_large());
     all.filter(|class| class.kind() != Kind::Precise || class.slot_bytes() <= LARGEST_PRECISE)
@@ -77,12 +91,11 @@ fn every_class_is_filled_freed_in_three_orders_and_refilled_and_no_page_is_lost(
                 assert!(heap.find(object).is_some_and(Object::mark_stopped));
             }
             cache.flush(heap);
-            let swept = heap.sweep_all();
-            assert_eq!((swept.live_objects, swept.freed_objects), (count / 3, count - count / 3));
-            assert_eq!(swept.live_bytes.0, count / 3 * class.slot_bytes());
+            assert_eq!(sweep(heap), count - count / 3);
+            assert_eq!(heap.live().0, count / 3 * class.slot_bytes());
             heap.check_with(&[&cache]).expect("a sound heap");
             // Then the rest.
-            assert_eq!(heap.sweep_all().live_objects, 0);
+            assert_eq!(sweep(heap), count / 3);
             assert_eq!((heap.pages_in_use(), heap.live()), (Pages(0), Bytes(0)));
             heap.check_with(&[&cache]).expect("a sound heap");
         }
@@ -280,7 +293,7 @@ fn running_out_of_frames_at_any_point_leaves_the_heap_sound_and_usable() {
         }
         assert!(matches!(outcome, Err(Shortage::Exhausted { left }) if left > Bytes(0)));
         cache.flush(heap);
-        heap.sweep_all();
+        sweep(heap);
         platform.fail_no_more();
         assert_eq!(script(heap, &mut cache), Ok(()), "there is memory again");
         heap.check_with(&[&cache]).expect("a sound heap");
@@ -319,8 +332,157 @@ fn released_memory_is_the_platforms_until_its_pages_are_needed() {
         heap.check_with(&[&cache]).expect("a sound heap");
     }
     cache.flush(heap);
-    heap.sweep_all();
+    sweep(heap);
     heap.check_with(&[&cache]).expect("a sound heap");
+}
+
+/// A heap of objects of one class, three spans of them, of which the collector has found the first `live` alive.
+fn marked(class: SpanClass, live: usize) -> (&'static Heap, Cache, Vec<usize>) {
+    let (heap, _) = heap();
+    let mut cache = Cache::new();
+    let objects: Vec<_> = (0..3 * class.slots()).map(|_| allocate(heap, &mut cache, class).expect("memory")).collect();
+    objects[..live].iter().for_each(|&object| assert!(heap.find(object).is_some_and(Object::mark_stopped)));
+    cache.flush(heap);
+    begin_sweep(heap);
+    heap.check_with(&[&cache]).expect("a sound heap");
+    (heap, cache, objects)
+}
+
+#[test]
+fn what_is_unswept_is_dead_or_alive_and_counted_so() {
+    let class = class(48, Kind::Noscan);
+    let (heap, cache, objects) = marked(class, 200);
+    let alive = || objects.iter().map(|&object| heap.find(object).is_some_and(|object| heap.is_alive(object)));
+    let unswept: Vec<_> = alive().collect();
+    assert!(unswept.iter().enumerate().all(|(index, &alive)| alive == (index < 200)));
+    assert_eq!((heap.live(), heap.freed_objects(), heap.pages_in_use()), (Bytes(200 * 48), 0, Pages(3)));
+    heap.sweep_all();
+    assert!(alive().eq(unswept));
+    assert_eq!((heap.live(), heap.freed_objects(), heap.pages_in_use()), (Bytes(200 * 48), 310, Pages(2)));
+    heap.check_with(&[&cache]).expect("a sound heap");
+}
+
+#[test]
+fn room_in_unswept_spans_is_found_before_fresh_pages_are_taken() {
+    let class = class(48, Kind::Noscan);
+    let (heap, mut cache, objects) = marked(class, 200);
+    let mut again: Vec<_> = Vec::new();
+    for count in 1..=objects.len() - 200 {
+        again.push(allocate(heap, &mut cache, class).expect("memory"));
+        assert!(heap.pages_in_use() <= Pages(3));
+        if count % 50 == 0 {
+            heap.check_with(&[&cache]).expect("a sound heap");
+        }
+    }
+    again.sort_unstable();
+    let mut dead = objects[200..].to_vec();
+    dead.sort_unstable();
+    assert_eq!(again, dead);
+}
+
+#[test]
+fn fresh_pages_are_looked_for_in_unswept_spans_of_every_class() {
+    let (heap, mut cache, _) = marked(class(1024, Kind::Noscan), 0);
+    for _ in 0..3 * 4 {
+        allocate(heap, &mut cache, class(2048, Kind::Ambiguous)).expect("memory");
+        assert!(heap.pages_in_use() <= Pages(3));
+    }
+    let (heap, mut cache, _) = marked(class(1024, Kind::Noscan), 0);
+    heap.allocate_large(&mut cache, Bytes(40_000), 8, Kind::Noscan, false).expect("memory");
+    assert_eq!(heap.pages_in_use(), Pages(5));
+}
+
+#[test]
+fn all_is_swept_when_the_trigger_is_reached() {
+    let (heap, _) = heap();
+    let mut cache = Cache::new();
+    let (small, other) = (class(1024, Kind::Noscan), class(4096, Kind::Noscan));
+    for (class, step) in [(small, small.slots()), (other, 1)] {
+        let objects: Vec<_> = (0..300).map(|_| allocate(heap, &mut cache, class).expect("memory")).collect();
+        let kept = objects.iter().step_by(step);
+        kept.for_each(|&object| assert!(heap.find(object).is_some_and(Object::mark_stopped)));
+    }
+    cache.flush(heap);
+    begin_sweep(heap);
+    // The small ones' spans come first, and have room for everything up to the trigger.
+    heap.sweep_some();
+    heap.set_trigger(Bytes(heap.live().0 + 30 * small.slots() * small.slot_bytes()));
+    let before = heap.unswept();
+    assert!(before > Pages(100));
+    while allocate(heap, &mut cache, small).is_ok() {
+        let left = heap.trigger().0.saturating_sub(heap.live().0) / PAGE.0 + 1;
+        assert!(heap.unswept().0 <= (before.0 * left).div_ceil(30), "{left} pages before the trigger");
+    }
+    assert_eq!(heap.unswept(), Pages(0));
+    heap.check_with(&[&cache]).expect("a sound heap");
+}
+
+#[test]
+fn sweeping_later_leaves_what_sweeping_at_once_leaves() {
+    let mut random = Random::new();
+    let heaps = [heap().0, heap().0];
+    let mut caches = [Cache::new(), Cache::new()];
+    // Where each object is in both.
+    let mut held: Vec<[usize; 2]> = Vec::new();
+    let mut dead: Vec<[usize; 2]> = Vec::new();
+    for _ in 0..if cfg!(miri) { 3 } else { 40 } {
+        dead.clear();
+        for _ in 0..random.below(300) {
+            let bytes = [random.below(60_000), random.below(5000), random.below(100)][random.below(8).min(2)];
+            held.push(core::array::from_fn(|at| match SpanClass::for_request(bytes, 8, Kind::Noscan) {
+                Some(class) => allocate(heaps[at], &mut caches[at], class).expect("memory"),
+                None => {
+                    let object = heaps[at].allocate_large(&mut caches[at], Bytes(bytes), 8, Kind::Noscan, false);
+                    object.expect("memory").addr().get()
+                }
+            }));
+        }
+        held.retain(|&object| {
+            let lives = random.below(3) > 0;
+            if !lives {
+                dead.push(object);
+            }
+            lives
+        });
+        for (at, heap) in heaps.into_iter().enumerate() {
+            heap.sweep_all();
+            caches[at].flush(heap);
+            held.iter().for_each(|object| assert!(heap.find(object[at]).is_some_and(Object::mark_stopped)));
+            begin_sweep(heap);
+        }
+        heaps[0].sweep_all();
+        (0..random.below(3)).for_each(|_| _ = heaps[1].sweep_some());
+        for (at, heap) in heaps.into_iter().enumerate() {
+            heap.check_with(&[&caches[at]]).expect("a sound heap");
+            let is_alive = |object: &[usize; 2]| heap.find(object[at]).is_some_and(|object| heap.is_alive(object));
+            assert!(held.iter().all(is_alive) && !dead.iter().any(is_alive));
+        }
+        assert_eq!(heaps[0].live(), heaps[1].live());
+    }
+    heaps[1].sweep_all();
+    assert_eq!(heaps[0].freed_objects(), heaps[1].freed_objects());
+}
+
+#[test]
+fn a_large_object_is_freed_by_hand_wherever_its_list_has_it() {
+    let mut random = Random::new();
+    let (heap, _) = heap();
+    let mut cache = Cache::new();
+    let mut objects: Vec<_> = (0..20)
+        .map(|_| heap.allocate_large(&mut cache, Bytes(40_000), 8, Kind::Noscan, false).expect("memory"))
+        .collect();
+    objects.iter().for_each(|object| assert!(heap.find(object.addr().get()).is_some_and(Object::mark_stopped)));
+    begin_sweep(heap);
+    random.shuffle(&mut objects);
+    for (count, object) in objects.into_iter().enumerate() {
+        if count == 10 {
+            heap.sweep_all();
+        }
+        // SAFETY: it is not used again.
+        unsafe { heap.free_large(object) };
+        heap.check_with(&[&cache]).expect("a sound heap");
+    }
+    assert_eq!((heap.pages_in_use(), heap.live()), (Pages(0), Bytes(0)));
 }
 
 #[test]
@@ -402,13 +564,14 @@ fn any_trace_of_allocations_and_collections_agrees_with_a_list_of_objects() {
     for step in 0..if cfg!(miri) { 400_u64 } else { 6000 } {
         let cache = &mut caches[random.below(2)];
         if random.below(300) == 0 {
+            heap.sweep_all();
             caches.iter_mut().for_each(|cache| cache.flush(heap));
             held.retain(|_, _| random.below(3) > 0);
             for base in held.keys() {
                 assert!(heap.find(base + 7).is_some_and(|object| object.base.0 == *base && object.mark_stopped()));
             }
-            let swept = heap.sweep_all();
-            assert_eq!(swept.live_objects, held.len());
+            begin_sweep(heap);
+            (0..random.below(3)).for_each(|_| _ = heap.sweep_some());
             heap.check_with(&caches.each_ref()).expect("a sound heap");
             continue;
         }
@@ -455,7 +618,7 @@ fn any_trace_of_allocations_and_collections_agrees_with_a_list_of_objects() {
         // SAFETY: as above.
         assert_eq!(unsafe { pointer(base).cast::<u64>().read() }, stamp, "nobody else wrote there");
         let object = heap.find(base).expect("an object that is held is found");
-        assert!(object.is_allocated() && object.base.0 == base);
+        assert!(heap.is_alive(object) && object.base.0 == base);
         assert!(class.is_none_or(|class| class.kind() != Kind::Precise || object.pointer_mask() == mask));
     }
     heap.check_with(&caches.each_ref()).expect("a sound heap");

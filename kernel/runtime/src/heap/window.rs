@@ -88,6 +88,11 @@ impl Span {
         }
     }
 
+    /// Whether a span that nobody allocates from has a free slot.
+    pub(super) fn has_room(&self) -> bool {
+        self.words().iter().any(|bits| bits.allocated.load(Relaxed) != u64::MAX)
+    }
+
     pub(super) fn free_slots(&self) -> usize {
         let current = self.window_start.load(Relaxed) as usize / 64;
         let elsewhere = self.words().iter().enumerate().filter(|&(word, _)| word != current);

@@ -59,6 +59,7 @@ mod tests {
     use crate::addr::{KIB, MIB, Pages};
     use crate::heap::Portion;
     use crate::heap::pretend::{Pretend, Random};
+    use crate::heap::tests::sweep;
     use crate::heap::{Cache, Heap, Kind, SpanClass};
     use crate::platform::Platform;
 
@@ -133,7 +134,7 @@ mod tests {
             heap.find(object.addr().get()).expect("an object").mark_stopped();
         }
         cache.flush(heap);
-        heap.sweep_all();
+        sweep(heap);
         let last = objects[class.slots()];
         assert_eq!((needs_zero(heap, objects[0]), needs_zero(heap, last)), (true, false));
         heap.check_with(&[&cache]).expect("a sound heap");
@@ -187,7 +188,7 @@ mod tests {
         assert!([first, second, above].into_iter().all(|object| !needs_zero(heap, object) && use_up(object, 8 * KIB)));
         cache.flush(heap);
         other.flush(heap);
-        heap.sweep_all();
+        sweep(heap);
         assert!(needs_zero(heap, allocate(heap, &mut cache, class, true)));
     }
 
@@ -211,7 +212,7 @@ mod tests {
                         live.iter().for_each(|(object, _)| {
                             heap.find(object.addr().get()).expect("an object").mark_stopped();
                         });
-                        heap.sweep_all();
+                        sweep(heap);
                         let mut end = usize::MAX;
                         while random.below(4) != 0 && heap.release_below(&mut end, Portion::Any).is_some() {}
                     }

@@ -49,7 +49,7 @@ pub struct MemoryStats {
     pub other_sys: usize,
     /// The sum of all that end in `_sys`. Without `heap_released` it is what the machine has given, and what a memory limit limits.
     pub sys: usize,
-    /// Objects freed by all collections.
+    /// Objects that all collections have found dead, as far as they are swept: after [`collect`](crate::collect), all.
     pub frees: usize,
     /// Objects that share a slot with one before them. No other count has them. Go: the metric `/gc/heap/tiny/allocs:objects`.
     pub tiny_allocs: usize,
@@ -87,7 +87,7 @@ pub fn memory_stats() -> MemoryStats {
         gc_sys,
         other_sys,
         sys: named + heap_released + other_sys,
-        frees: totals.freed_objects,
+        frees: HEAP.freed_objects(),
         // SAFETY: the only reference in this section.
         tiny_allocs: HEAP.combined() + unsafe { held.cache() }.combined(),
     }

@@ -7,7 +7,7 @@ use super::{State, Thread, WaitReason, switch};
 use crate::cpu::SafepointsHeld;
 use crate::platform::platform;
 use crate::tick::tick;
-use crate::{fatal, report, throw};
+use crate::{fatal, gc, report, throw};
 
 /// On the system stack: nobody runs. Waits for a thread to become runnable and runs it.
 pub(super) fn schedule(held: &SafepointsHeld) -> ! {
@@ -17,6 +17,9 @@ pub(super) fn schedule(held: &SafepointsHeld) -> ! {
         }
         if let Some(next) = held.cpu().run_queue.pop() {
             run(held, next);
+        }
+        if gc::sweep_when_idle(held) {
+            continue;
         }
         if held.cpu().sleepers.is_empty() {
             deadlock();

@@ -92,7 +92,9 @@ pub(super) fn of_span(span: &'static Span, lab: &Lab, random: &mut Random) -> Ve
         ),
         ("a window that begins within a word", vec![write(span.window_start.as_ptr(), |start| start % 1024 + 1)]),
         ("a window that begins beyond the slots", vec![write(span.window_start.as_ptr(), |_| 1 << 20)]),
-        ("a marked object", vec![write(first.marked.as_ptr(), |_| bit)]),
+        ("the generation before", vec![write(fields.generation, |generation| generation.wrapping_sub(1))]),
+        ("the generation after", vec![write(fields.generation, |generation| generation + 1)]),
+        ("an object marked or not", vec![write(first.marked.as_ptr(), |marked| marked ^ bit)]),
         ("a mark beyond the slots", vec![write(last.marked.as_ptr(), |_| beyond | bit)]),
         ("a free slot beyond the slots", vec![write(last.allocated.as_ptr(), |bits| bits & !(1 << 63))]),
         ("a slot taken or given back", vec![write(outside, |bits| bits ^ bit)]),
@@ -103,6 +105,9 @@ pub(super) fn of_span(span: &'static Span, lab: &Lab, random: &mut Random) -> Ve
         ("next leads to itself", vec![write(span.next.as_ptr(), |_| itself)]),
         ("next leads nowhere", vec![write(span.next.as_ptr(), |_| random.word() | 1)]),
     ];
+    if span.class().is_large() {
+        ways.push(("previous leads elsewhere", vec![write(span.bits[1].allocated.as_ptr(), |_| random.word() | 1)]));
+    }
     if window == 0 {
         ways.push(("a window of no cache", vec![write(span.window.as_ptr(), |_| bit)]));
         ways.push(("a window that begins", vec![write(span.window_start.as_ptr(), |_| 0)]));
@@ -139,7 +144,7 @@ pub(super) fn of_heap(lab: &mut Lab, random: &mut Random) -> Vec<(&'static str, 
     // SAFETY: the chunk's second bitmap.
     let released = |page: u64| unsafe { chunk.add(8 + page as usize / 64) };
     let class = full.class();
-    let [partial_head, full_head] = heap.central(class).heads();
+    let [partial_head, full_head] = heap.central(class).heads(heap.generation());
     let cache = lab.cache.entry(class);
     let map = heap.map.places();
     let (supply_first, supply_free, supply_released) = lab.cache.supply.cached_pages().places();
@@ -201,6 +206,8 @@ pub(super) fn of_heap(lab: &mut Lab, random: &mut Random) -> Vec<(&'static str, 
         ("more live", vec![write(live, |live| live + 48)]),
         ("less live", vec![write(live, |live| live - 8)]),
         ("live with any bit flipped", vec![write(live, |live| live ^ 1 << random.below(64))]),
+        ("a page more to sweep", vec![write(heap.sweep.unswept.as_ptr(), |pages| pages + 1)]),
+        ("a generation later", vec![write(heap.sweep.generation.as_ptr(), |generation| generation + 1)]),
         ("the trigger", vec![write(&raw const heap.trigger, |trigger| trigger ^ 1 << 20)]),
         ("a page without owner", vec![write(owner(of(partial)), |_| 0)]),
         ("a page of another's", vec![write(owner(of(partial)), |_| record(large))]),
@@ -240,6 +247,23 @@ pub(super) fn of_heap(lab: &mut Lab, random: &mut Random) -> Vec<(&'static str, 
     ]
 }
 
+/// The ways to corrupt what a sweep under way says of itself.
+pub(super) fn of_sweep(lab: &Lab) -> Vec<(&'static str, Vec<Write>)> {
+    let Lab { heap, full, .. } = *lab;
+    let [partial_head, full_head] = heap.central(full.class()).heads(full.generation());
+    let swept_heads = heap.central(full.class()).heads(heap.generation());
+    let head = |at: *const usize| read(at.cast(), 8);
+    vec![
+        ("a page less to sweep", vec![write(heap.sweep.unswept.as_ptr(), |pages| pages - 1)]),
+        ("nothing to sweep", vec![write(heap.sweep.unswept.as_ptr(), |_| 0)]),
+        ("a class passed over", vec![write(heap.sweep.next_class.as_ptr(), |_| 3 * 68)]),
+        ("a cycle missed", vec![write(heap.sweep.generation.as_ptr(), |generation| generation + 1)]),
+        ("an unswept list without its spans", vec![write(full_head, |_| 0)]),
+        ("an unswept list among the swept", vec![write(swept_heads[1], |_| head(full_head)), write(full_head, |_| 0)]),
+        ("an unswept list in both", vec![write(swept_heads[0], |_| head(partial_head))]),
+    ]
+}
+
 /// Where the fields are that are private to their files.
 pub(in crate::heap) struct Fields {
     pub(in crate::heap) base: *const usize,
@@ -251,4 +275,5 @@ pub(in crate::heap) struct Fields {
     pub(in crate::heap) state: *const u8,
     pub(in crate::heap) is_sure: *const u8,
     pub(in crate::heap) needs_zero: *const u8,
+    pub(in crate::heap) generation: *const u8,
 }

@@ -1,0 +1,116 @@
+//! Sweeping while the program runs: garbage makes room before the heap grows, and no cycle begins in what another has left.
+
+use crate::canary::{Canary, collect_cleanly, hatch_into, overwrite_dead_frames};
+use alloc::vec::Vec;
+use core::hint::black_box;
+use runtime::kernel_test;
+use runtime::prelude::*;
+use runtime::switch_off::{Mechanism, disable};
+
+const MIB: usize = 1 << 20;
+const KIB: usize = 1 << 10;
+
+/// Objects for so many bytes.
+fn fill(bytes: usize) -> Vec<Gc<[u8; KIB]>> {
+    (0..bytes / KIB).map(|_| Gc::new([0; KIB])).collect()
+}
+
+/// What is in spans at most while garbage comes and goes beside 16 MiB of live objects: 32 MiB when a cycle begins.
+fn most_in_use() -> usize {
+    collect_cleanly();
+    let before = memory_stats().heap_inuse;
+    let held = fill(16 * MIB);
+    let cycles = runtime::cycles();
+    let mut most = 0;
+    while runtime::cycles() < cycles + 4 {
+        drop(black_box(fill(MIB / 4)));
+        most = most.max(memory_stats().heap_inuse);
+    }
+    black_box(held);
+    most - before
+}
+
+#[kernel_test(unstressed)]
+fn garbage_makes_room_before_the_heap_grows() {
+    assert!(most_in_use() < 38 * MIB);
+}
+
+#[kernel_test(off, unstressed)]
+fn without_looking_for_room_in_what_is_unswept_the_heap_grows_by_half() {
+    let _off = disable(Mechanism::SweepForRoom);
+    assert!(most_in_use() > 42 * MIB);
+}
+
+/// Makes garbage until a cycle has begun that nobody asked for, and so with most spans still to be swept.
+fn wait_for_a_cycle() {
+    let cycles = runtime::cycles();
+    while runtime::cycles() == cycles {
+        black_box(Canary::hatch());
+    }
+}
+
+/// A cycle right after another, between which objects have died and others have come.
+fn two_cycles_in_a_row() -> Vec<Gc<Canary>> {
+    let old: Vec<_> = (0..20_000).map(|_| Canary::hatch()).collect();
+    black_box(&old);
+    wait_for_a_cycle();
+    drop(old);
+    let young = (0..10).map(|_| Canary::hatch()).collect();
+    collect_cleanly();
+    young
+}
+
+#[kernel_test(status = 0, cmdline = "GODEBUG=gccheckmark=1")]
+fn a_cycle_sweeps_first_what_the_last_one_left() {
+    assert!(two_cycles_in_a_row().iter().all(|object| object.is_intact()));
+}
+
+#[kernel_test(off, status = 2, cmdline = "GODEBUG=gccheckmark=1", says = "gccheckmark: object 0x")]
+fn a_cycle_that_begins_with_spans_unswept_takes_old_marks_for_its_own() {
+    let _off = disable(Mechanism::SweepTermination);
+    black_box(two_cycles_in_a_row());
+}
+
+#[kernel_test(unstressed)]
+fn what_is_unswept_is_sound_and_a_cpu_with_nothing_to_do_sweeps_it() {
+    drop(fill(3 * MIB));
+    wait_for_a_cycle();
+    runtime::inspect::check_heap().map_err(|broken| alloc::format!("{broken}")).expect("a sound heap");
+    let before = memory_stats();
+    while memory_stats().heap_inuse > before.heap_inuse - 2 * MIB {
+        sleep(1_000_000);
+    }
+    assert!(memory_stats().frees > before.frees + 1000);
+    assert_eq!(memory_stats().num_gc, before.num_gc);
+}
+
+/// That the figures are right, whenever the sweep was.
+fn objects_come_and_go() {
+    collect_cleanly();
+    let before = memory_stats();
+    let held = fill(2 * MIB);
+    hatch_into(|_| ());
+    drop(fill(6 * MIB));
+    overwrite_dead_frames();
+    wait_for_a_cycle();
+    collect_cleanly();
+    let after = memory_stats();
+    let near = |value: usize, expected: usize| value.abs_diff(expected) < 64;
+    assert!(near(after.heap_objects - before.heap_objects, 2 * MIB / KIB), "{} objects", after.heap_objects);
+    assert!(after.frees - before.frees > 6 * MIB / KIB);
+    let grown = after.heap_inuse - before.heap_inuse;
+    assert!(grown < 2 * MIB + MIB / 2, "{grown} bytes");
+    assert!(after.total_alloc - before.total_alloc >= 8 * MIB);
+    runtime::inspect::check_heap().map_err(|broken| alloc::format!("{broken}")).expect("a sound heap");
+    black_box(held);
+}
+
+#[kernel_test]
+fn figures_are_right_when_spans_are_swept_later() {
+    objects_come_and_go();
+}
+
+#[kernel_test(cmdline = "GODEBUG=gcstoptheworld=2")]
+fn figures_are_right_when_spans_are_swept_in_the_stop() {
+    objects_come_and_go();
+}
