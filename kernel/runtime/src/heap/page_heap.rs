@@ -65,12 +65,12 @@ impl PageHeap {
             first = self.pages.take(pages.0, align.0);
         }
         let first = first.expect("the heap has just grown by enough");
+        let is_fresh = first >= self.fresh || self.pages.is_released(first, pages.0);
         match self.commit_again(platform, map, first, pages.0) {
-            Ok(committed) => {
-                let is_zero = platform.commits_zeroes() && (first >= self.fresh || committed == pages.0);
+            Ok(()) => {
                 self.fresh = self.fresh.max(first + pages.0);
                 map.open(span, class, first, pages);
-                span.set_needs_zero(!is_zero);
+                span.set_needs_zero(!(is_fresh && platform.commits_zeroes()));
                 Ok(span)
             }
             Err(out) => {
@@ -81,28 +81,23 @@ impl PageHeap {
         }
     }
 
-    /// Sees to it that pages just taken have memory, a whole huge page where nobody else has any of it, and returns how many had none.
+    /// Sees to it that pages just taken have memory: a whole huge page where nobody else has any of it.
     fn commit_again(
         &mut self,
         platform: &dyn Platform,
         map: &SpanMap,
         first: usize,
         pages: usize,
-    ) -> Result<usize, OutOfFrames> {
-        let mut committed = 0;
+    ) -> Result<(), OutOfFrames> {
         while let Some((at, run)) = self.pages.next_released(first, pages) {
-            let in_huge = HUGE_PAGES - at % HUGE_PAGES;
-            committed += if self.commit_huge(platform, map, at, first..first + pages) {
-                in_huge.min(first + pages - at)
-            } else {
-                let run = run.min(in_huge);
+            if !self.commit_huge(platform, map, at, first..first + pages) {
+                let run = run.min(HUGE_PAGES - at % HUGE_PAGES);
                 self.make_way(platform, map, Pages(run).bytes());
                 map.commit_again(platform, at, Pages(run))?;
                 self.pages.set_released(at, run, false);
-                run
-            };
+            }
         }
-        Ok(committed)
+        Ok(())
     }
 
     /// Gives the huge page with `page` memory in one piece, if nobody has any of it but who has `taken` these pages, and there is memory for

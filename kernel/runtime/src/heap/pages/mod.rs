@@ -160,6 +160,18 @@ impl PageAllocator {
         None
     }
 
+    /// Whether none of these pages has memory. For who took them.
+    pub(crate) fn is_released(&self, first: usize, pages: usize) -> bool {
+        let (mut at, end) = (first, first + pages);
+        while at < end {
+            match self.next_released(at, end - at) {
+                Some((start, run)) if start == at => at += run,
+                _ => return false,
+            }
+        }
+        true
+    }
+
     /// Notes of a run in one chunk whether it has no memory. For who took it.
     pub(crate) fn set_released(&mut self, first: usize, pages: usize, released: bool) {
         let bits = &mut self.chunks.entries_mut()[first / CHUNK_PAGES].released;

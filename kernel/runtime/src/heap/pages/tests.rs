@@ -181,11 +181,12 @@ fn any_trace_takes_the_runs_that_trying_every_run_would_take() {
                     assert_eq!(pages.take(size, align), found, "{size} pages at {align}");
                     if let Some(first) = found {
                         naive.take(first, size);
-                        let mut again = Vec::new();
+                        let (is_released, mut again) = (pages.is_released(first, size), Vec::new());
                         while let Some((at, run)) = pages.next_released(first, size) {
                             pages.set_released(at, run, false);
                             again.extend(at..at + run);
                         }
+                        assert_eq!(is_released, again.len() == size);
                         assert_eq!(again, naive.commit_again(first..first + size));
                         taken.push((first, size));
                     }
