@@ -76,12 +76,12 @@ pub(crate) fn new_zeroed<T: Zeroable>() -> Result<NonNull<T>, Exhausted> {
     new_with(true, |place: NonNull<T>| match const { is_tiny::<T>() } {
         // SAFETY: the place is a fresh object's.
         true => unsafe { place.write_bytes(0, 1) },
-        // SAFETY: the place is a fresh object's, a slot: a multiple of 8 bytes long, at a multiple of 8.
+        // SAFETY: the place is a fresh object's, and precise: words, and one at least is a reference.
         false => unsafe { heap::zero(place.cast(), Bytes(size_of::<T>())) },
     })
 }
 
-/// A new object that `write` makes a `T` of; `zeroed` says that all zero bytes are one, and a large object comes so.
+/// A new object that `write` makes a `T` of; `zeroed` says that all zero bytes are one, and all but precise objects come so.
 #[inline(always)]
 fn new_with<T: Trace>(zeroed: bool, write: impl FnOnce(NonNull<T>)) -> Result<NonNull<T>, Exhausted> {
     let (kind, mask) = const {
