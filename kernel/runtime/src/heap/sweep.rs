@@ -121,7 +121,7 @@ impl Heap {
             return;
         }
         let left = (self.trigger().0.saturating_sub(self.live().0) / PAGE.0).max(1);
-        let mut share = (unswept * pages.0.min(left)).div_ceil(left);
+        let mut share = unswept.saturating_mul(pages.0.min(left)).div_ceil(left);
         while share > 0
             && let Some((swept, _)) = self.sweep_one()
         {

@@ -390,6 +390,10 @@ fn fresh_pages_are_looked_for_in_unswept_spans_of_every_class() {
     let (heap, mut cache, _) = marked(class(1024, Kind::Noscan), 0);
     heap.allocate_large(&mut cache, Bytes(40_000), 8, Kind::Noscan, false).expect("memory");
     assert_eq!(heap.pages_in_use(), Pages(5));
+    let (heap, mut cache, _) = marked(class(1024, Kind::Noscan), 0);
+    let out = heap.allocate_large(&mut cache, Bytes(isize::MAX as usize), 8, Kind::Noscan, false);
+    assert!(matches!(out, Err(Shortage::Exhausted { .. })));
+    heap.check_with(&[&cache]).expect("a sound heap");
 }
 
 #[test]
