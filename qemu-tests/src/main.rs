@@ -26,6 +26,7 @@ mod fast_path;
 mod huge_pages;
 #[cfg(any(target_os = "none", hosted))]
 mod interruptions;
+#[cfg(any(target_os = "none", hosted))]
 mod large_objects;
 #[cfg(target_os = "none")]
 mod machine;
