@@ -3,7 +3,7 @@
 
 use alloc::vec::Vec;
 use core::hint::black_box;
-use runtime::addr::MIB;
+use runtime::addr::{KIB, MIB};
 use runtime::inspect::free_memory;
 use runtime::prelude::*;
 use runtime::switch_off::{Mechanism, disable};
@@ -112,7 +112,8 @@ fn all_memory_stays_below_the_limit_and_goes_beyond_without_one() {
     set_gc_percent(percent);
     let [limited, unlimited] = [limited, unlimited].map(|most| most.expect("it ends"));
     report!("{} KiB at most under a limit of {} KiB, {} KiB without", limited >> 10, limit >> 10, unlimited >> 10);
-    assert!(limited <= limit && unlimited > limit + 16 * MIB);
+    // A stack that grows, or a page table, takes frames that the heap makes way for when it next grows itself.
+    assert!(limited <= limit + 64 * KIB && unlimited > limit + 16 * MIB);
 }
 
 #[kernel_test]
