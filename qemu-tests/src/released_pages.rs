@@ -116,6 +116,35 @@ fn all_memory_stays_below_the_limit_and_goes_beyond_without_one() {
     assert!(limited <= limit + 64 * KIB && unlimited > limit + 16 * MIB);
 }
 
+/// What is mapped after a while, or as soon as it is no more than `goal`.
+fn mapped_when_idle(goal: usize, within_ns: u64) -> usize {
+    let start_ns = now();
+    while mapped() > goal && now() - start_ns < within_ns {
+        sleep(10 * MS);
+    }
+    mapped()
+}
+
+#[kernel_test(unstressed)]
+fn near_the_limit_pieces_of_huge_pages_go_back_in_the_background_too() {
+    let percent = set_gc_percent(Some(1000));
+    let mut pieces: Vec<Vec<u8>> = (0..64).map(|_| alloc::vec![1; MIB - 1]).collect();
+    let mut number = 0;
+    pieces.retain(|_| {
+        number += 1;
+        number % 2 == 0
+    });
+    let limit = mapped();
+    let goal = limit - limit / 20;
+    assert!(mapped_when_idle(goal, 500 * MS) > goal, "each of them has something in use");
+    let old = set_memory_limit(Some(limit));
+    let mapped = mapped_when_idle(goal, PATIENCE_NS);
+    set_memory_limit(old);
+    set_gc_percent(percent);
+    assert!(mapped <= goal, "{mapped} of {limit}");
+    assert!(pieces.iter().flatten().all(|&byte| byte == 1));
+}
+
 #[kernel_test]
 fn the_parts_add_up_to_what_the_machine_has_given() {
     fn use_stack(depth: usize) -> usize {
