@@ -68,7 +68,7 @@ impl Central {
     ) -> Option<usize> {
         let lists = &self.lists.lock()[pair(generation)];
         let belongs = |span: &Span, before| {
-            let is_linked_back = !span.class().is_large() || span.previous() == before;
+            let is_linked_back = !span.is_large() || span.previous() == before;
             belongs(span) && span.generation() == generation && is_linked_back
         };
         let partial = lists.partial.check(most, &is_record, |span, before| belongs(span, before) && span.has_room())?;

@@ -126,6 +126,11 @@ impl Span {
         }
     }
 
+    /// Whether it holds one large object.
+    pub(super) fn is_large(&self) -> bool {
+        self.raw_state() == State::Large as u8
+    }
+
     /// Whether it has pages.
     pub(super) fn is_open(&self) -> bool {
         self.raw_state() > State::Supplied as u8

@@ -19,7 +19,7 @@ impl SpanList {
     /// Takes a span that is in no list and no cache.
     pub(super) fn push(&mut self, span: &'static Span) {
         span.next.store(address(self.first), Relaxed);
-        if span.class().is_large() {
+        if span.is_large() {
             span.set_previous(null_mut());
             self.first.inspect(|first| first.set_previous(address(Some(span))));
         }
@@ -30,7 +30,7 @@ impl SpanList {
         let span = self.first?;
         // SAFETY: links are null or made from references to pool records by `push`, and records stay valid for ever.
         self.first = unsafe { span.next.load(Relaxed).as_ref() };
-        if span.class().is_large() {
+        if span.is_large() {
             self.first.inspect(|first| first.set_previous(null_mut()));
         }
         Some(span)

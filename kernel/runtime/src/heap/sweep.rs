@@ -165,8 +165,8 @@ impl Heap {
         let before = self.generation().wrapping_sub(1);
         loop {
             let nth = self.sweep.next_class.load(Relaxed);
-            let central = self.central(SpanClass::by_size(nth)?);
-            if let Some(span) = central.take(before) {
+            let class = SpanClass::by_size(nth)?;
+            if let Some(span) = self.centrals[class.index() as usize].take(before) {
                 return Some(span);
             }
             self.sweep.next_class.fetch_max(nth + 1, Relaxed);
