@@ -12,7 +12,8 @@ import gdb
 
 PAGE = 8192
 CLASSES = 68
-KINDS = ["noscan", "precise", "ambiguous"]
+# The last: of objects over 512 bytes (span_class.rs).
+KINDS = ["noscan", "precise", "ambiguous", "precise"]
 SPAN_STATES = ["free", "supplied", "cached", "central", "large"]
 WRAPPINGS = ["value", "data", "inner", "v", "__0", "pointer"]
 

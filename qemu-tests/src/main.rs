@@ -33,6 +33,8 @@ mod machine;
 #[cfg(any(target_os = "none", hosted))]
 mod panics;
 #[cfg(any(target_os = "none", hosted))]
+mod patterns;
+#[cfg(any(target_os = "none", hosted))]
 mod preemption;
 #[cfg(hosted)]
 mod process;

@@ -22,8 +22,9 @@
 
 use crate::addr::Bytes;
 use crate::cpu::{Allocating, ConstantClass, SafepointsHeld};
+use crate::gc::trace::Readings;
 use crate::gc::{self, HEAP, Reason, Scan, Trace, Zeroable, verify};
-use crate::heap::{self, BLOCK, Kind, Shortage, SpanClass};
+use crate::heap::{self, BLOCK, Kind, Reading, Shortage, SpanClass};
 use crate::platform::platform;
 use crate::sched;
 use crate::switch_off::{self, Mechanism};
@@ -84,15 +85,8 @@ pub(crate) fn new_zeroed<T: Zeroable>() -> Result<NonNull<T>, Exhausted> {
 /// A new object that `write` makes a `T` of; `zeroed` says that all zero bytes are one, and all but precise objects come so.
 #[inline(always)]
 fn new_with<T: Trace>(zeroed: bool, write: impl FnOnce(NonNull<T>)) -> Result<NonNull<T>, Exhausted> {
-    let (kind, mask) = const {
-        match T::SCAN {
-            Scan::Noscan => (Kind::Noscan, 0),
-            Scan::Precise(mask) => (Kind::Precise, mask),
-            Scan::Ambiguous => (Kind::Ambiguous, 0),
-        }
-    };
     let Some(class) = (const { class_of::<T>() }) else {
-        let place = allocate_large(Layout::new::<T>(), kind, zeroed)?.cast::<T>();
+        let place = allocate_large(Layout::new::<T>(), T::OBJECT, zeroed)?.cast::<T>();
         if !zeroed {
             write(place);
         }
@@ -107,10 +101,11 @@ fn new_with<T: Trace>(zeroed: bool, write: impl FnOnce(NonNull<T>)) -> Result<No
             return Ok(place.cast());
         }
         let span = held.current_span::<ClassOf<T>>();
-        let place = match class.kind() {
-            Kind::Precise => span.allocate_precise(class, mask, T::SURE),
-            Kind::Noscan if !zeroed => span.allocate(Bytes(class.slot_bytes())),
-            _ => span.allocate_zeroed(class),
+        let place = match T::SCAN {
+            Scan::Precise(mask) => span.allocate_precise(class, mask, T::SURE),
+            Scan::Repeated(_) => span.allocate_patterned(class, T::OBJECT),
+            Scan::Noscan if !zeroed => span.allocate(Bytes(class.slot_bytes())),
+            Scan::Noscan | Scan::Ambiguous => span.allocate_zeroed(class),
         };
         if let Some(place) = place {
             if is_tiny {
@@ -128,14 +123,9 @@ fn new_with<T: Trace>(zeroed: bool, write: impl FnOnce(NonNull<T>)) -> Result<No
 
 /// The class of objects of this type; none: each is a large one.
 pub(crate) const fn class_of<T: Trace>() -> Option<SpanClass> {
-    let kind = match T::SCAN {
-        Scan::Noscan => Kind::Noscan,
-        Scan::Precise(_) => Kind::Precise,
-        Scan::Ambiguous => Kind::Ambiguous,
-    };
     // A tiny object may be the first of its slot.
     let bytes = if is_tiny::<T>() { BLOCK } else { size_of::<T>() };
-    SpanClass::for_request(bytes, align_of::<T>(), kind)
+    SpanClass::for_request(bytes, align_of::<T>(), T::OBJECT.kind)
 }
 
 /// Whether objects of this type share slots.
@@ -161,7 +151,7 @@ impl<T: Trace> ConstantClass for ClassOf<T> {
 pub(crate) unsafe fn free_object(held: &SafepointsHeld, class: SpanClass, object: NonNull<u8>) {
     if HEAP.clobbers() {
         // SAFETY: the slot is the caller's for the last time.
-        unsafe { heap::clobber(object, Bytes(class.slot_bytes())) };
+        unsafe { heap::clobber(object, Bytes(class.usable_bytes())) };
     }
     // SAFETY: its class; the only reference to the cache.
     unsafe { held.cache().free(class, object) };
@@ -221,7 +211,7 @@ fn answer(shortage: Shortage, collected: &mut bool, asked: Bytes) -> Result<(), 
     }
 }
 
-fn allocate_large(layout: Layout, kind: Kind, zeroed: bool) -> Result<NonNull<u8>, Exhausted> {
+fn allocate_large(layout: Layout, reading: Reading, zeroed: bool) -> Result<NonNull<u8>, Exhausted> {
     let bytes = Bytes(layout.size());
     let mut collected = false;
     if verify::stress_is_due() {
@@ -234,15 +224,15 @@ fn allocate_large(layout: Layout, kind: Kind, zeroed: bool) -> Result<NonNull<u8
         let outcome = held.on_system_stack(|| {
             // SAFETY: the only reference in this section.
             let cache = unsafe { held.cache() };
-            HEAP.allocate_large(cache, bytes, layout.align(), kind, even_past_trigger)
+            HEAP.allocate_large(cache, bytes, layout.align(), reading.kind, even_past_trigger)
         });
         drop(held);
         match outcome {
-            Ok(object) if !zeroed && kind == Kind::Noscan => return Ok(object),
+            Ok(object) if !zeroed && reading.kind == Kind::Noscan => return Ok(object),
             Ok(object) => {
                 let _held = switch_off::is_off(Mechanism::ZeroingOutside).then(SafepointsHeld::enter);
                 // SAFETY: a fresh object, this function's alone.
-                unsafe { HEAP.zero_large(object, kind) };
+                unsafe { HEAP.zero_large(object, reading) };
                 return Ok(object);
             }
             Err(shortage) => answer(shortage, &mut collected, bytes)?,
@@ -289,7 +279,7 @@ impl Collected {
     fn allocate(&self, layout: Layout, zeroed: bool) -> *mut u8 {
         let (class, layout, kind) = plan(layout);
         let Some(class) = class else {
-            return allocate_large(layout, kind, zeroed).map_or(ptr::null_mut(), NonNull::as_ptr);
+            return allocate_large(layout, Reading::of_block(kind), zeroed).map_or(ptr::null_mut(), NonNull::as_ptr);
         };
         let mut held = Allocating::enter();
         loop {

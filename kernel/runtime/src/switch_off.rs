@@ -26,7 +26,7 @@ pub enum Mechanism {
     ThreadSlots,
     /// Scanning stacks.
     StackRoots,
-    /// Scanning objects of ambiguous spans.
+    /// Scanning ambiguous objects, and precise ones over 512 bytes.
     AmbiguousScan,
     /// Taking a word that points into the middle of an object for a reference.
     InteriorPointers,

@@ -22,7 +22,7 @@ const KEPT: Bytes = Bytes(64 * KIB);
 #[derive(Clone, Copy)]
 pub(super) struct Grey {
     pub(super) start: Address,
-    /// Bit n: word n from the start may hold a reference. 0: every word may, up to the object's end.
+    /// Bit n: word n from the start may hold a reference. 0: what the object's pattern says, up to its end.
     pub(super) mask: u64,
 }
 

@@ -18,12 +18,12 @@ use super::grey::{Grey, GreyWork, Marked};
 use super::{roots, verify};
 use crate::addr::{Address, Bytes, Range};
 use crate::cpu::Cpu;
-use crate::heap::{Heap, Kind, Object, Slot, Snapshot};
+use crate::heap::{Heap, Kind, Object, References, Slot, Snapshot};
 use crate::platform::{Platform, platform};
 use crate::switch_off::{self, Mechanism};
 
 const WORD: usize = size_of::<usize>();
-/// Of a large object, scanned at a time.
+/// Of an object whose every word may be a reference, scanned at a time.
 const PIECE: Bytes = Bytes(1024);
 
 pub(super) struct Marker<'a> {
@@ -61,14 +61,11 @@ impl Grey {
     /// All that is to be looked at of an object, if anything is.
     #[inline(always)]
     fn of(object: Object) -> Option<Grey> {
-        let mask = match object.span.kind() {
-            Kind::Noscan => return None,
-            Kind::Precise => object.pointer_mask(),
-            Kind::Ambiguous if switch_off::is_off(Mechanism::AmbiguousScan) => return None,
-            Kind::Ambiguous => match object.bytes().0 / WORD {
-                words @ 1..=64 => u64::MAX >> (64 - words),
-                _ => 0,
-            },
+        let mask = match object.span.references() {
+            References::None => return None,
+            References::Masks => object.pointer_mask(),
+            References::Patterns if switch_off::is_off(Mechanism::AmbiguousScan) => return None,
+            References::Patterns => object.short_mask(),
         };
         Some(Grey { start: object.base, mask })
     }
@@ -145,26 +142,36 @@ impl Marker<'_> {
 
     /// Makes a grey object black.
     #[inline(always)]
-    fn scan(&mut self, Grey { start, mut mask }: Grey) {
+    fn scan(&mut self, Grey { start, mask }: Grey) {
         if mask == 0 {
             return self.scan_rest(start);
         }
+        self.scan_words(start, mask);
+    }
+
+    #[inline(always)]
+    fn scan_words(&mut self, start: Address, mut mask: u64) {
         while mask != 0 {
             self.meet(start.0.wrapping_add(mask.trailing_zeros() as usize * WORD));
             mask &= mask - 1;
         }
     }
 
-    /// A large object from `start` on: a piece of it, and what that leads to before the next piece, lest all it refers to be grey at once.
+    /// A larger object from `start` on: a piece of it, and what that leads to before the next piece, lest all it refers to be grey at once.
     #[cold]
+    #[inline(never)]
     fn scan_rest(&mut self, start: Address) {
         let Some(object) = self.spans.find(start.0) else { return };
-        let rest = Range { start, end: object.base.plus(object.bytes()) };
-        let next = start.plus(PIECE);
-        if next < rest.end && self.grey.push(Grey { start: next, mask: 0 }, self.platform) {
-            self.scan_range(Range::new(start, PIECE));
-        } else {
-            self.scan_range(rest);
+        if let Some(rest) = object.every_word(start) {
+            let next = rest.start.plus(PIECE);
+            let waits = next < rest.end && self.grey.push(Grey { start: next, mask: 0 }, self.platform);
+            return self.scan_range(if waits { Range::new(rest.start, PIECE) } else { rest });
+        }
+        let mut place = Some(start);
+        while let Some(piece) = place.and_then(|start| object.piece(start)) {
+            let waits = piece.next.is_some_and(|start| self.grey.push(Grey { start, mask: 0 }, self.platform));
+            self.scan_words(piece.start, piece.mask);
+            place = piece.next.filter(|_| !waits);
         }
     }
 

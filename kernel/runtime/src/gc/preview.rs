@@ -25,7 +25,7 @@ pub(crate) fn clobber_unreachable(held: &SafepointsHeld) -> usize {
     let garbage = HEAP.spans().flat_map(Span::allocated).filter(|object| !object.is_marked());
     let count = garbage
         .map(|object| {
-            let words = (object.base.0..object.base.0 + object.bytes().0).step_by(size_of::<usize>());
+            let words = (object.base.0..object.base.0 + object.contents().0).step_by(size_of::<usize>());
             // SAFETY: a slot's own words; it is allocated, and nobody can reach it, or so the marker says.
             words.for_each(|word| unsafe { (word as *mut usize).write_volatile(CLOBBERED) });
         })

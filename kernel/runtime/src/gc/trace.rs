@@ -8,6 +8,9 @@
 //! Unsafe here: `unsafe impl Trace`, each for one of core's or alloc's own types.
 #![allow(unsafe_code)]
 
+pub use crate::heap::Pattern;
+
+use crate::heap::{Kind, Reading};
 use alloc::borrow::{Cow, ToOwned};
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, BinaryHeap, LinkedList, VecDeque};
@@ -29,17 +32,17 @@ use core::sync::atomic::{
 /// The collector reads memory by these.
 pub const WORD_BYTES: usize = size_of::<usize>();
 
-/// A mask has one bit a word.
-const MASK_WORDS: usize = u64::BITS as usize;
-
 /// How the collector reads a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scan {
     /// Not at all: it holds no reference.
     Noscan,
-    /// Only the words whose bit is set (bit i: the word at byte offset 8·i). Never empty.
+    /// Only the words whose bit is set (bit i: the word at byte offset 8·i). Never empty. Up to 512 bytes.
     Precise(u64),
-    /// Every aligned word may be a reference. Types over 512 bytes that hold any are read so too: a mask is one word.
+    /// Of a type over 512 bytes: only the words of a mask of up to 64 words, which is repeated.
+    Repeated(Pattern),
+    /// Every aligned word may be a reference. Types over 512 bytes are read so too if no [`Pattern`] says where their references are:
+    /// it can of an array by its element, and if all lie within 512 bytes.
     Ambiguous,
 }
 
@@ -49,52 +52,55 @@ impl Scan {
     /// # Panics
     /// A reference at an offset that is no multiple of 8, for no scan by words would find it. In a constant: a compile error.
     pub const fn of_fields(size: usize, fields: &[(usize, Scan)]) -> Scan {
-        let mut mask = 0;
+        let mut all: Option<Pattern> = None;
         let mut ambiguous = false;
         let mut next = 0;
         while next < fields.len() {
             let (offset, scan) = fields[next];
-            match scan {
-                Scan::Noscan => {}
-                Scan::Ambiguous => ambiguous = true,
-                Scan::Precise(bits) => {
-                    assert!(offset.is_multiple_of(WORD_BYTES), "a reference must be aligned to a word");
-                    let words = offset / WORD_BYTES;
-                    if words < MASK_WORDS {
-                        mask |= bits << words;
-                    }
-                    // What would be shifted out lies beyond 64 words, and so does the type's end.
-                    ambiguous |= size > MASK_WORDS * WORD_BYTES;
-                }
+            if let Some(pattern) = scan.pattern() {
+                assert!(offset.is_multiple_of(WORD_BYTES), "a reference must be aligned to a word");
+                let pattern = pattern.after(offset / WORD_BYTES);
+                let union = match all {
+                    Some(all) => all.union(pattern),
+                    None => Some(pattern),
+                };
+                ambiguous |= union.is_none();
+                all = union;
             }
+            ambiguous |= matches!(scan, Scan::Ambiguous);
             next += 1;
         }
-        if size == 0 || (mask == 0 && !ambiguous) {
-            Scan::Noscan
-        } else if ambiguous {
-            Scan::Ambiguous
-        } else {
-            Scan::Precise(mask)
+        match all {
+            _ if size == 0 => Scan::Noscan,
+            _ if ambiguous => Scan::Ambiguous,
+            None => Scan::Noscan,
+            Some(pattern) => pattern.of_type(size),
         }
     }
 
     /// Of `count` values of `size` bytes side by side.
     const fn of_array(size: usize, count: usize, element: Scan) -> Scan {
-        if size * count > MASK_WORDS * WORD_BYTES && !matches!(element, Scan::Noscan) {
-            return Scan::Ambiguous;
+        if size * count == 0 {
+            return Scan::Noscan;
         }
-        match element {
-            _ if size * count == 0 => Scan::Noscan,
-            Scan::Precise(bits) => {
-                let mut mask = 0;
-                let mut next = 0;
-                while next < count {
-                    mask |= bits << (next * (size / WORD_BYTES));
-                    next += 1;
-                }
-                Scan::Precise(mask)
-            }
-            other => other,
+        let words = size / WORD_BYTES;
+        let all = match element {
+            Scan::Noscan | Scan::Ambiguous => return element,
+            Scan::Precise(mask) => Some(Pattern::of_elements(words, mask, count)),
+            Scan::Repeated(pattern) => pattern.repeated(words, count),
+        };
+        match all {
+            Some(pattern) => pattern.of_type(size * count),
+            None => Scan::Ambiguous,
+        }
+    }
+
+    /// The same as a pattern, if there is one.
+    const fn pattern(self) -> Option<Pattern> {
+        match self {
+            Scan::Precise(mask) => Some(Pattern::of_words(0, mask)),
+            Scan::Repeated(pattern) => Some(pattern),
+            Scan::Noscan | Scan::Ambiguous => None,
         }
     }
 
@@ -103,6 +109,16 @@ impl Scan {
         match self {
             Scan::Noscan => Scan::Noscan,
             _ => Scan::Ambiguous,
+        }
+    }
+}
+
+impl Pattern {
+    /// How a type of `size` bytes is read whose references these are.
+    const fn of_type(self, size: usize) -> Scan {
+        match self.window(0) {
+            Some(mask) if size <= u64::BITS as usize * WORD_BYTES => Scan::Precise(mask),
+            _ => Scan::Repeated(self),
         }
     }
 }
@@ -120,6 +136,23 @@ pub unsafe trait Trace {
     /// Whether every word that [`SCAN`](Trace::SCAN) names is null or a live [`Gc`](crate::Gc) whenever a value is in place: not so where
     /// variants share words. The collector takes such a word that leads to free memory for a bug (`GODEBUG=invalidptr=1`).
     const SURE: bool = matches!(Self::SCAN, Scan::Noscan);
+}
+
+/// What the heap is told of a type's objects.
+pub(crate) trait Readings: Trace + Sized {
+    const OBJECT: Reading = reading(&const { Self::SCAN }, Self::SURE);
+}
+
+impl<T: Trace> Readings for T {}
+
+const fn reading(scan: &'static Scan, sure: bool) -> Reading {
+    match scan {
+        Scan::Noscan => Reading::of_block(Kind::Noscan),
+        // The mask goes into the span.
+        Scan::Precise(_) => Reading { kind: Kind::Precise, sure, ..Reading::of_block(Kind::Ambiguous) },
+        Scan::Repeated(pattern) => Reading { kind: Kind::Precise, pattern, sure },
+        Scan::Ambiguous => Reading::of_block(Kind::Ambiguous),
+    }
 }
 
 /// `<Probe<T>>::SCAN` is `T::SCAN` where `T: Trace` is known and [`Scan::Ambiguous`] where it is not. For the derive.

@@ -10,7 +10,7 @@
 use super::supply::Supply;
 use super::tiny::Tiny;
 use super::zero::zero;
-use super::{Heap, Kind, Shortage, Span, SpanClass};
+use super::{Heap, Reading, Shortage, Span, SpanClass};
 use crate::addr::Bytes;
 use core::mem::offset_of;
 use core::ptr::NonNull;
@@ -113,7 +113,7 @@ impl Cache {
 
 /// What a CPU does with a span in its cache.
 impl Span {
-    /// A slot, its contents unspecified: for [`Kind::Noscan`]. `None`: refill, then again. 12 instructions.
+    /// A slot, its contents unspecified: for [`Kind::Noscan`](super::Kind). `None`: refill, then again. 12 instructions.
     ///
     /// `slot_bytes` is the span's, and spares a multiplication and more if it is a constant.
     #[inline(always)]
@@ -122,7 +122,7 @@ impl Span {
         Some(self.slot_address(slot, slot_bytes))
     }
 
-    /// [`allocate`](Span::allocate), and the whole slot is zero. For [`Kind::Ambiguous`]: a stale word would keep
+    /// [`allocate`](Span::allocate), and the whole slot is zero. For [`Kind::Ambiguous`](super::Kind): a stale word would keep
     /// garbage alive.
     #[inline(always)]
     pub(crate) fn allocate_zeroed(&self, class: SpanClass) -> Option<NonNull<u8>> {
@@ -136,17 +136,28 @@ impl Span {
         Some(object)
     }
 
-    /// [`allocate`](Span::allocate) in a class of [`Kind::Precise`]; bit n of `mask` says that word n may hold a
+    /// [`allocate`](Span::allocate) in a class of [`Kind::Precise`](super::Kind); bit n of `mask` says that word n may hold a
     /// reference. The caller initialises every such word before it lets safepoints in. `sure`: it will hold a reference
     /// or null, nothing else.
     #[inline(always)]
     pub(crate) fn allocate_precise(&self, class: SpanClass, mask: u64, sure: bool) -> Option<NonNull<u8>> {
-        assert!(class.kind() == Kind::Precise, "only precise spans have a map");
+        assert!(class.has_masks(), "only precise spans have a map");
         let slot = self.take_slot()?;
         self.write_pointer_mask(class, slot, mask);
         if !sure {
             self.set_unsure();
         }
+        Some(self.slot_address(slot, Bytes(class.slot_bytes())))
+    }
+
+    /// [`allocate_precise`](Span::allocate_precise) of what is read by a pattern, in a class with masks or without.
+    #[inline(always)]
+    pub(crate) fn allocate_patterned(&self, class: SpanClass, reading: Reading) -> Option<NonNull<u8>> {
+        if class.has_masks() {
+            return self.allocate_precise(class, reading.pattern.mask(class.slot_bytes() / 8), reading.sure);
+        }
+        let slot = self.take_slot()?;
+        self.write_reading(slot, reading);
         Some(self.slot_address(slot, Bytes(class.slot_bytes())))
     }
 

@@ -9,13 +9,12 @@
 //! 5. The caches: their spans, their slot for tiny objects, then their supplies, whose pages are in use and nobody's. With the spans' these are all the pages in use,
 //!    and all records are spans, in a supply or in their pool.
 //!
-//! What has no second witness cannot be found wrong: which slots of a cached span are taken, pointer masks, sizes of objects. The corruption
+//! What has no second witness cannot be found wrong: which slots of a cached span are taken, pointer masks and patterns, sizes of objects. The corruption
 //! tests list them (corruption.rs).
 
 use super::arena::CHUNK;
 use super::page_heap::PageHeap;
 use super::pages::PageCache;
-use super::size_class::LARGEST_PRECISE;
 use super::span::State;
 use super::window::NOWHERE;
 use super::{Cache, Heap, Kind, Span, SpanClass};
@@ -186,14 +185,18 @@ impl Span {
     /// What a span can say of itself.
     fn check(&'static self, generation: u8) -> Result<(), Broken> {
         let at = address_of(self);
-        ensure((self.raw_class() as usize) < SpanClass::COUNT, "a span has a class", at)?;
+        ensure(SpanClass::is_index(self.raw_class()), "a span has a class", at)?;
         let (class, pages) = (self.class(), self.pages());
         ensure(class.is_large() == (self.state() == State::Large), "a span of one large object is in no cache", at)?;
         let as_large = class.is_large() && pages.0 > 0 && self.slot_bytes() == pages.bytes();
         let as_small = !class.is_large() && pages == class.pages() && self.slot_bytes().0 == class.slot_bytes();
         ensure(as_large || as_small, "a span is cut as its class says", at)?;
-        let mapped = !class.is_large() && class.slot_bytes() <= LARGEST_PRECISE;
-        ensure(class.kind() != Kind::Precise || mapped, "precise slots are small", at)?;
+        let has_pattern = class.is_large() && self.has_pattern();
+        ensure(
+            has_pattern == (class.is_large() && class.kind() == Kind::Precise),
+            "a large object has a pattern if it is precise",
+            at,
+        )?;
         let slots = class.slots();
         ensure(
             self.slots() as usize == slots && self.reciprocal() == class.reciprocal(),

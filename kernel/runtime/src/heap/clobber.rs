@@ -44,7 +44,7 @@ impl Span {
             let base = core::ptr::with_exposed_provenance_mut::<u8>(object.base.0);
             if let Some(base) = NonNull::new(base) {
                 // SAFETY: the slot's object was found dead, and the sweep has not given the slot to anybody yet.
-                unsafe { clobber(base, object.bytes()) };
+                unsafe { clobber(base, object.contents()) };
             }
         }
     }

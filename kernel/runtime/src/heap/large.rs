@@ -4,7 +4,7 @@
 #![allow(unsafe_code)]
 
 use super::span::State;
-use super::{Cache, Heap, Kind, Shortage, SpanClass, zero};
+use super::{Cache, Heap, Kind, Reading, Shortage, SpanClass, zero};
 use crate::addr::{Bytes, Pages};
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering::Relaxed;
@@ -13,7 +13,8 @@ impl Heap {
     /// An object of its own span, at a multiple of `align` (a power of two, at most an arena). Takes its class's lock, and the page
     /// heap's, unless it is short and this CPU has the pages.
     ///
-    /// Not zeroed unless it is known to be zero; an ambiguous one is noscan until [`zero_large`](Heap::zero_large).
+    /// Not zeroed unless it is known to be zero; a precise one is noscan until [`zero_large`](Heap::zero_large), an
+    /// ambiguous one unless it is known to be zero.
     ///
     /// # Errors
     /// As [`Cache::refill`](super::Cache::refill).
@@ -30,8 +31,8 @@ impl Heap {
         let align = Pages::holding(Bytes(align));
         self.sweep_share(pages);
         let span = self.allocate_span(&mut cache.supply, SpanClass::large(Kind::Noscan), pages, align)?;
-        if !span.needs_zero() {
-            span.set_class(class_of(kind));
+        if kind == Kind::Ambiguous && !span.needs_zero() {
+            span.set_class(SpanClass::large(kind));
         }
         span.set_state(State::Large);
         self.central(span.class()).put(span);
@@ -40,19 +41,22 @@ impl Heap {
         Ok(NonNull::new(base).expect("no arena starts at 0"))
     }
 
-    /// Zeroes a new large object to the end of its last page, unless it is known to be zero. From then on it is what its kind says. Not
+    /// Zeroes a new large object to the end of its last page, unless it is known to be zero. From then on it is read as is said. Not
     /// for a section: this may take long, and whoever comes meanwhile finds an object that refers to nothing. Go:
     /// memclrNoHeapPointersChunked.
     ///
     /// # Safety
     /// The object is from [`allocate_large`](Heap::allocate_large), and nobody has used it yet.
-    pub(crate) unsafe fn zero_large(&self, object: NonNull<u8>, kind: Kind) {
+    pub(crate) unsafe fn zero_large(&self, object: NonNull<u8>, reading: Reading) {
         let span = self.map.owner(object.addr().get()).expect("an object that was allocated has a span");
         if span.needs_zero() {
             // SAFETY: all pages of the span are the new object's.
             unsafe { zero(object, span.pages().bytes()) };
-            span.set_class(class_of(kind));
         }
+        if reading.kind == Kind::Precise {
+            span.write_reading(0, reading);
+        }
+        span.set_class(SpanClass::large(reading.kind));
     }
 
     /// Gives the pages of a large object back at once. Takes its class's lock, then the page heap's.
@@ -71,9 +75,4 @@ impl Heap {
         self.live.fetch_sub(span.pages().bytes().0, Relaxed);
         self.page_heap.lock().free(&self.map, span);
     }
-}
-
-/// There is no precise span of this size.
-fn class_of(kind: Kind) -> SpanClass {
-    SpanClass::large(if kind == Kind::Precise { Kind::Ambiguous } else { kind })
 }

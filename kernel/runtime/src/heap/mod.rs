@@ -35,9 +35,9 @@
 //!     has more than it will need (gc/scavenger.rs); pieces too when asked, when a memory limit would be passed, when no frames are left.
 //!
 //! Freed slots are dirty, and so is fresh memory, but where the platform gives zeroes (`zero`). A noscan object stays so;
-//! a precise one has its map written before it can be seen, and its owner writes the words that the map names; an
-//! ambiguous slot is zeroed, all of it. Zeroing a large object takes long: it is noscan until then, and safepoints are
-//! let in.
+//! a precise one has its mask (`pointer_map`) or, over 512 bytes, its pattern (`pattern`) written before it can be seen,
+//! and its owner writes the words that these name; an ambiguous slot is zeroed, all of it. Zeroing a large object takes
+//! long: it is noscan until then, and safepoints are let in.
 //!
 //! Invariants. Every page is free, in exactly one span, or in one CPU's supply; a span's bits describe exactly its slots
 //! ([`Heap::check_with`]). A cached span belongs to one CPU. Records about memory come from a [`FixedPool`] or a `Table`,
@@ -58,6 +58,7 @@ mod large;
 mod marks;
 mod page_heap;
 mod pages;
+mod pattern;
 mod pointer_map;
 mod release;
 mod size_class;
@@ -83,9 +84,11 @@ pub(crate) use clobber::clobber;
 pub(crate) use find_object::{Snapshot, prefetch};
 pub(crate) use fixed_pool::FixedPool;
 pub(crate) use marks::Slot;
+pub use pattern::Pattern;
+pub(crate) use pattern::Reading;
 pub(crate) use release::Portion;
 pub(crate) use span::{Object, Span};
-pub(crate) use span_class::{Kind, SpanClass};
+pub(crate) use span_class::{Kind, References, SpanClass};
 pub(crate) use tiny::BLOCK;
 pub(crate) use zero::zero;
 

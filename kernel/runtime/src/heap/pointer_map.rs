@@ -1,12 +1,11 @@
-//! The pointer map of a precise span: a bit per word, at the span's end, slot after slot without gaps. A set bit says
+//! The pointer map of a precise span of objects up to 512 bytes: a bit per word, at the span's end, slot after slot without gaps. A set bit says
 //! that the word may hold a reference. Go: heapBitsInSpan in mbitmap.go.
 //!
 //! Unsafe here: reading and writing the map, in the last 64th of the span's own page.
 #![allow(unsafe_code)]
 
-use super::size_class::LARGEST_PRECISE;
 use super::span::Span;
-use super::span_class::{Kind, SpanClass};
+use super::span_class::SpanClass;
 use crate::addr::PAGE;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -72,7 +71,7 @@ impl Span {
 
     #[inline(always)]
     fn pointer_map(&self) -> &[AtomicU64; MAP_WORDS] {
-        debug_assert!(self.kind() == Kind::Precise && self.slot_bytes().0 <= LARGEST_PRECISE);
+        debug_assert!(self.class().has_masks());
         let map = self.base().0.wrapping_add(PAGE.0 - MAP_BYTES);
         // SAFETY: a precise span is one committed page (asserted where the classes are made) whose slots end before
         // the map (SpanClass::slots); pages are aligned, and committed for as long as the span has them.
@@ -84,7 +83,9 @@ impl Span {
 mod tests {
     use super::*;
     use crate::addr::Address;
+    use crate::heap::Kind;
     use crate::heap::pretend::Random;
+    use crate::heap::size_class::LARGEST_PRECISE;
 
     #[test]
     fn every_slot_of_every_precise_class_keeps_its_own_mask() {

@@ -12,6 +12,8 @@ pub(super) const SIZE_CLASSES: usize = 68;
 pub(super) const LARGEST_SMALL: usize = 32 * KIB - 8;
 /// Larger objects have no pointer map: one word of mask says it all up to here, and every such span is one page.
 pub(super) const LARGEST_PRECISE: usize = 512;
+/// The word in which larger precise objects have a pattern instead ([`super::pattern`]).
+pub(super) const HEADER: usize = 8;
 /// Slots of the smallest class in a span.
 pub(super) const MOST_SLOTS: usize = 1024;
 

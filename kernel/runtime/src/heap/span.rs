@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! base                                                                          base + pages
-//!  | slot 0 | slot 1 | slot 2 | …            | slot n-1 | left over | pointer map (precise) |
+//!  | slot 0 | slot 1 | slot 2 | …            | slot n-1 | left over | pointer map (precise, up to 512 bytes) |
 //!  bits[0].allocated = …0101    bits[0].marked = …0001
 //! ```
 //!
@@ -15,7 +15,7 @@
 
 use super::marks::Slot;
 use super::size_class::MOST_SLOTS;
-use super::span_class::{Kind, SpanClass};
+use super::span_class::{Kind, References, SpanClass};
 use crate::addr::{Address, Bytes, Pages};
 use core::sync::atomic::{
     AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::Release,
@@ -104,6 +104,9 @@ impl Span {
         for (word, bits) in self.words().iter().enumerate() {
             bits.allocated.store(if class.is_large() { u64::MAX } else { self.beyond(word) }, Relaxed);
             bits.marked.store(0, Relaxed);
+        }
+        if class.is_large() {
+            self.clear_pattern();
         }
     }
 
@@ -197,6 +200,11 @@ impl Span {
     #[inline(always)]
     pub(crate) fn kind(&self) -> Kind {
         self.class().kind()
+    }
+
+    #[inline(always)]
+    pub(crate) fn references(&self) -> References {
+        self.class().references()
     }
 
     #[inline(always)]
@@ -304,7 +312,7 @@ impl Object {
         self.span.is_marked(self.slot)
     }
 
-    /// Of an object in a precise span: bit n is set if word n may hold a reference.
+    /// Of an object in a precise span with masks: bit n is set if word n may hold a reference.
     #[inline(always)]
     pub(crate) fn pointer_mask(self) -> u64 {
         self.span.pointer_mask(self.slot)

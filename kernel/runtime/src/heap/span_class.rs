@@ -1,7 +1,9 @@
 //! SpanClass: which spans an object may be in: its size class, times what the collector may assume of its words.
 //! Go: spanClass in mheap.go.
 
-use super::size_class::{self, LARGEST_PRECISE, LARGEST_SMALL, RECIPROCAL, SIZE_CLASSES, SLOT_BYTES, SPAN_PAGES};
+use super::size_class::{
+    self, HEADER, LARGEST_PRECISE, LARGEST_SMALL, RECIPROCAL, SIZE_CLASSES, SLOT_BYTES, SPAN_PAGES,
+};
 use crate::addr::Pages;
 
 /// What the collector may assume of the words of an object.
@@ -10,39 +12,53 @@ use crate::addr::Pages;
 pub(crate) enum Kind {
     /// No word is a reference; never read.
     Noscan = 0,
-    /// A bit per word says whether it may hold a reference ([`super::pointer_map`]).
+    /// A bit per word says whether it may hold a reference ([`super::pointer_map`], [`super::pattern`]).
     Precise = 1,
     /// Any aligned word may hold one.
     Ambiguous = 2,
 }
 
-/// A size class and a [`Kind`] in one byte, `kind * 68 + size class`, so that with a constant kind the class of a
-/// request is a lookup and an addition, and the kind of a class two comparisons.
+/// Where it says which words of an object may be references.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum References {
+    /// Nowhere: none may.
+    None,
+    /// In the span, a mask for each object.
+    Masks,
+    /// In each object's [pattern](super::Pattern).
+    Patterns,
+}
+
+/// A size class and a [`Kind`] in one byte, so that with a constant kind the class of a request is a lookup and an
+/// addition, and for the marker the kind of a class two comparisons: `kind * 68 + size class`; but precise classes
+/// without masks, those for large objects and for more than [`LARGEST_PRECISE`] bytes, come behind all the others.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct SpanClass(u8);
 
+/// Above are the classes of precise slots without a mask; size class 0 would come just before.
+const MASKED: u8 = size_class::holding(LARGEST_PRECISE);
+/// The one for large precise objects.
+const PATTERNED: u8 = 3 * SIZE_CLASSES as u8;
+
 impl SpanClass {
-    pub(crate) const COUNT: usize = 3 * SIZE_CLASSES;
+    pub(crate) const COUNT: usize = 4 * SIZE_CLASSES - MASKED as usize;
 
     /// The class for an object of so many bytes at so aligned an address (a power of two), or `None` if it is large.
-    /// A request for 0 bytes gets the smallest slot. A precise one that needs more than [`LARGEST_PRECISE`] comes back
-    /// ambiguous. Constant arguments give a constant.
+    /// A request for 0 bytes gets the smallest slot; a precise one for more than [`LARGEST_PRECISE`] gets a slot with a
+    /// header. Constant arguments give a constant.
     #[inline(always)]
     pub(crate) const fn for_request(bytes: usize, align: usize, kind: Kind) -> Option<SpanClass> {
         if bytes > LARGEST_SMALL {
             return None;
         }
-        let mut class = size_class::holding(bytes);
+        let header = if matches!(kind, Kind::Precise) && bytes > LARGEST_PRECISE { HEADER } else { 0 };
+        let mut class = size_class::holding(bytes + header);
         if align > 8 {
             class = match size_class::aligned(class, align) {
                 Some(class) => class,
                 None => return None,
             };
         }
-        let kind = match kind {
-            Kind::Precise if SLOT_BYTES[class as usize] as usize > LARGEST_PRECISE => Kind::Ambiguous,
-            kind => kind,
-        };
         Some(SpanClass::new(class, kind))
     }
 
@@ -51,7 +67,17 @@ impl SpanClass {
     }
 
     const fn new(size_class: u8, kind: Kind) -> SpanClass {
-        SpanClass((kind as u8 * SIZE_CLASSES as u8).wrapping_add(size_class))
+        match kind {
+            Kind::Precise if size_class == 0 => SpanClass(PATTERNED),
+            Kind::Precise if size_class > MASKED => SpanClass(PATTERNED + (size_class - MASKED)),
+            kind => SpanClass((kind as u8 * SIZE_CLASSES as u8).wrapping_add(size_class)),
+        }
+    }
+
+    /// Whether this is some class's index.
+    pub(super) fn is_index(index: u8) -> bool {
+        let class = SpanClass(index);
+        (index as usize) < SpanClass::COUNT && SpanClass::new(class.size_class() as u8, class.kind()) == class
     }
 
     /// Every class has a number in this order: the large ones first, then by the size of their slots.
@@ -71,17 +97,31 @@ impl SpanClass {
 
     #[inline(always)]
     pub(crate) const fn kind(self) -> Kind {
-        const PRECISE: u8 = SpanClass::large(Kind::Precise).0;
-        const AMBIGUOUS: u8 = SpanClass::large(Kind::Ambiguous).0;
+        match self.references() {
+            References::None => Kind::Noscan,
+            References::Masks => Kind::Precise,
+            References::Patterns if self.0 >= PATTERNED => Kind::Precise,
+            References::Patterns => Kind::Ambiguous,
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) const fn references(self) -> References {
+        const PRECISE: u8 = Kind::Precise as u8 * SIZE_CLASSES as u8;
+        const AMBIGUOUS: u8 = Kind::Ambiguous as u8 * SIZE_CLASSES as u8;
         match self.0 {
-            AMBIGUOUS.. => Kind::Ambiguous,
-            PRECISE.. => Kind::Precise,
-            _ => Kind::Noscan,
+            AMBIGUOUS.. => References::Patterns,
+            PRECISE.. => References::Masks,
+            _ => References::None,
         }
     }
 
     const fn size_class(self) -> usize {
-        self.0 as usize % SIZE_CLASSES
+        match self.0.checked_sub(PATTERNED) {
+            None => self.0 as usize % SIZE_CLASSES,
+            Some(0) => 0,
+            Some(above) => (MASKED + above) as usize,
+        }
     }
 
     pub(crate) const fn is_large(self) -> bool {
@@ -102,10 +142,20 @@ impl SpanClass {
         RECIPROCAL[self.size_class()]
     }
 
-    /// How many slots a span is cut into. Precise spans keep a bit per word, a 64th of the span, at their end.
+    /// Whether its spans keep a mask of each object.
+    pub(crate) const fn has_masks(self) -> bool {
+        matches!(self.references(), References::Masks)
+    }
+
+    /// Whether its slots keep a word for the pattern of the object.
+    pub(crate) const fn has_header(self) -> bool {
+        self.0 > PATTERNED
+    }
+
+    /// How many slots a span is cut into. Masks take a bit per word, a 64th of the span, at its end.
     pub(crate) const fn slots(self) -> usize {
         let span = self.pages().bytes().0;
-        let map = if matches!(self.kind(), Kind::Precise) { span / 64 } else { 0 };
+        let map = if self.has_masks() { span / 64 } else { 0 };
         if self.is_large() { 1 } else { (span - map) / self.slot_bytes() }
     }
 }
@@ -137,8 +187,6 @@ mod tests {
             assert!(SpanClass::large(kind).is_large());
             assert_eq!(SpanClass::large(kind).kind(), kind);
         }
-        let above = SpanClass::for_request(LARGEST_PRECISE + 1, 8, Kind::Precise).map(SpanClass::kind);
-        assert_eq!(above, Some(Kind::Ambiguous));
     }
 
     #[test]
@@ -148,6 +196,18 @@ mod tests {
             assert!(class.slots() * class.slot_bytes() + PAGE.0 / 64 <= PAGE.0);
             assert!((class.slots() + 1) * class.slot_bytes() + PAGE.0 / 64 > PAGE.0);
         }
+    }
+
+    #[test]
+    fn larger_precise_slots_leave_room_for_a_header_and_only_they() {
+        for bytes in (LARGEST_PRECISE + 1..=LARGEST_SMALL).step_by(7) {
+            let class = |kind| SpanClass::for_request(bytes, 8, kind).expect("small");
+            let (precise, plain) = (class(Kind::Precise), class(Kind::Ambiguous));
+            assert!(precise.has_header() && !precise.has_masks() && precise.usable_bytes() >= bytes);
+            assert!(precise.slot_bytes() == plain.slot_bytes() || plain.slot_bytes() < bytes + HEADER);
+            assert_eq!((plain.has_header(), plain.usable_bytes()), (false, plain.slot_bytes()));
+        }
+        assert!(!SpanClass::large(Kind::Precise).has_header() && !SpanClass::large(Kind::Precise).has_masks());
     }
 
     #[test]

@@ -4,7 +4,6 @@
 #![allow(unsafe_code)]
 
 use super::pretend::{Pretend, Random};
-use super::size_class::LARGEST_PRECISE;
 use super::*;
 use crate::addr::{Address, KIB, MIB, PAGE};
 use core::ptr::NonNull;
@@ -58,8 +57,8 @@ pub(super) fn sweep(heap: &Heap) -> usize {
 }
 
 fn small_classes() -> impl Iterator<Item = SpanClass> {
-    let all = (0..SpanClass::COUNT as u8).map(SpanClass::from_index).filter(|class| !class.is_large());
-    all.filter(|class| class.kind() != Kind::Precise || class.slot_bytes() <= LARGEST_PRECISE)
+    let all = (0..SpanClass::COUNT as u8).filter(|&index| SpanClass::is_index(index)).map(SpanClass::from_index);
+    all.filter(|class| !class.is_large())
 }
 
 #[test]
@@ -223,7 +222,7 @@ fn ambiguous_slots_are_zero_and_so_is_what_a_large_object_leaves_over() {
     for bytes in [32_761, 40_959, 40_960, 40_961] {
         let object = heap.allocate_large(&mut cache, Bytes(bytes), 8, Kind::Ambiguous, false).expect("memory");
         // SAFETY: the object is new and has so many bytes.
-        unsafe { heap.zero_large(object, Kind::Ambiguous) };
+        unsafe { heap.zero_large(object, Reading::of_block(Kind::Ambiguous)) };
         let whole = Pages::holding(Bytes(bytes)).bytes().0;
         // SAFETY: as above, to the end of its last page.
         let slot = unsafe { core::slice::from_raw_parts(object.as_ptr(), whole) };
@@ -563,8 +562,15 @@ fn any_trace_of_allocations_and_collections_agrees_with_a_list_of_objects() {
     let mut random = Random::new();
     let (heap, _) = heap();
     let mut caches = [Cache::new(), Cache::new()];
-    // Base of each object that is held, its class if it is small, its stamp, and its mask if it is precise.
-    let mut held: BTreeMap<usize, (Option<SpanClass>, u64, u64)> = BTreeMap::new();
+    let patterns: Vec<&'static Pattern> = (0..20)
+        .map(|_| {
+            let words = random.below(64) + 1;
+            let pattern = Pattern::of_elements(words, random.word() >> (64 - words) | 1, random.below(1000) + 1);
+            &*Box::leak(Box::new(if random.below(2) == 0 { pattern } else { pattern.to_the_end() }))
+        })
+        .collect();
+    // Base of each object that is held, its class if it is small, its stamp, and how it is read.
+    let mut held: BTreeMap<usize, (Option<SpanClass>, u64, Reading)> = BTreeMap::new();
     for step in 0..if cfg!(miri) { 400_u64 } else { 6000 } {
         let cache = &mut caches[random.below(2)];
         if random.below(300) == 0 {
@@ -600,13 +606,17 @@ fn any_trace_of_allocations_and_collections_agrees_with_a_list_of_objects() {
         let bytes = [random.below(60_000), random.below(5000), random.below(600)][random.below(8).min(2)];
         let kind = [Kind::Noscan, Kind::Precise, Kind::Ambiguous][random.below(3)];
         let class = SpanClass::for_request(bytes, 8, kind);
-        let words = class.map_or(64, |class| class.slot_bytes() / 8);
-        let mask = random.word() >> (64 - words.min(64));
+        let reading = Reading { kind, pattern: patterns[random.below(patterns.len())], sure: true };
         let base = match class {
-            None => heap.allocate_large(cache, Bytes(bytes), 8, kind, false).expect("memory").addr().get(),
+            None => {
+                let object = heap.allocate_large(cache, Bytes(bytes), 8, kind, false).expect("memory");
+                // SAFETY: it is new.
+                unsafe { heap.zero_large(object, reading) };
+                object.addr().get()
+            }
             Some(class) => {
-                let how = |cache: &mut Cache, class: SpanClass| match class.kind() {
-                    Kind::Precise => cache.allocate_precise(class, mask, true),
+                let how = |cache: &mut Cache, class: SpanClass| match kind {
+                    Kind::Precise => cache.current(class).allocate_patterned(class, reading),
                     Kind::Ambiguous => cache.allocate_zeroed(class),
                     Kind::Noscan => cache.allocate(class),
                 };
@@ -615,15 +625,22 @@ fn any_trace_of_allocations_and_collections_agrees_with_a_list_of_objects() {
         };
         // SAFETY: every object has a word, and this one is ours.
         unsafe { pointer(base).cast::<u64>().write(step) };
-        let before = held.insert(base, (class, step, mask));
+        let before = held.insert(base, (class, step, reading));
         assert!(before.is_none(), "the slot was free");
         let probe = random.below(held.len());
-        let (&base, &(class, stamp, mask)) = held.iter().nth(probe).expect("below the length");
+        let (&base, &(_, stamp, reading)) = held.iter().nth(probe).expect("below the length");
         // SAFETY: as above.
         assert_eq!(unsafe { pointer(base).cast::<u64>().read() }, stamp, "nobody else wrote there");
         let object = heap.find(base).expect("an object that is held is found");
         assert!(heap.is_alive(object) && object.base.0 == base);
-        assert!(class.is_none_or(|class| class.kind() != Kind::Precise || object.pointer_mask() == mask));
+        let words = object.contents().0 / 8;
+        let word = if random.below(2) == 0 { random.below(words) } else { words - 1 };
+        let may_refer = match reading.kind {
+            Kind::Noscan => false,
+            Kind::Precise => reading.pattern.has(word),
+            Kind::Ambiguous => true,
+        };
+        assert_eq!(object.may_refer(word), may_refer, "word {word} of {words}");
     }
     heap.check_with(&caches.each_ref()).expect("a sound heap");
 }

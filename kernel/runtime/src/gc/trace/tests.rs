@@ -1,6 +1,6 @@
 //! Masks against hand-written ones.
 
-use super::Scan;
+use super::{Pattern, Scan};
 use crate::Trace;
 use crate::gc::cell::GcCell;
 use crate::gc::handle::Gc;
@@ -13,7 +13,7 @@ use core::marker::PhantomData;
 use core::mem::{ManuallyDrop, MaybeUninit, offset_of};
 use core::sync::atomic::{AtomicPtr, AtomicU64};
 
-use Scan::{Ambiguous, Noscan, Precise};
+use Scan::{Ambiguous, Noscan, Precise, Repeated};
 
 #[derive(Trace)]
 struct Node {
@@ -100,9 +100,35 @@ struct Exactly64Words {
 
 #[derive(Trace)]
 #[repr(C)]
-struct Over64Words {
+struct Over64Words<T> {
     first: Gc<u8>,
-    numbers: [u64; 64],
+    numbers: [T; 64],
+}
+
+#[derive(Trace)]
+#[repr(C)]
+struct Table {
+    used: u64,
+    seed: f64,
+    buckets: [Option<Gc<Node>>; 100],
+}
+
+#[derive(Trace)]
+#[expect(dead_code, reason = "only its layout is looked at")]
+#[repr(C, u64)]
+enum Tables {
+    None(u64),
+    One(Table),
+    Other(Table),
+}
+
+#[derive(Trace)]
+#[repr(C)]
+struct Branch {
+    keys: [u64; 31],
+    used: u64,
+    children: [GcCell<Option<Gc<Branch>>>; 32],
+    parent: Option<Gc<Branch>>,
 }
 
 #[derive(Trace)]
@@ -152,7 +178,10 @@ fn tuples_and_arrays_have_the_masks_of_their_elements() {
     assert_eq!(<[Pair<u64>; 3]>::SCAN, Precise(0b100_100_100));
     assert_eq!(<[[Gc<u8>; 2]; 3]>::SCAN, Precise(0b111111));
     assert_eq!(<[Gc<u8>; 64]>::SCAN, Precise(u64::MAX));
-    assert_eq!(<[Gc<u8>; 65]>::SCAN, Ambiguous);
+    assert_eq!(<[Gc<u8>; 65]>::SCAN, Repeated(Pattern::of_elements(1, 1, 65)));
+    assert_eq!(<[[Pair<u64>; 3]; 1000]>::SCAN, Repeated(Pattern::of_elements(9, 0b100_100_100, 1000)));
+    assert_eq!(<[[Pair<u64>; 30]; 100]>::SCAN, Repeated(Pattern::of_elements(3, 0b100, 3000)));
+    assert_eq!(<[String; 65]>::SCAN, Ambiguous);
     assert_eq!(<[Gc<u8>; 0]>::SCAN, Noscan);
     assert_eq!(<[String; 0]>::SCAN, Noscan);
     assert_eq!(<[Unit; usize::MAX]>::SCAN, Noscan);
@@ -160,10 +189,16 @@ fn tuples_and_arrays_have_the_masks_of_their_elements() {
 }
 
 #[test]
-fn beyond_64_words_a_type_with_references_is_ambiguous() {
+fn beyond_64_words_a_type_is_precise_if_one_pattern_says_where_its_references_are() {
     assert_eq!(size_of::<Exactly64Words>(), 512);
     assert_eq!(Exactly64Words::SCAN, Precise(1 << 63));
-    assert_eq!(Over64Words::SCAN, Ambiguous);
+    assert_eq!(Over64Words::<u64>::SCAN, Repeated(Pattern::of_words(0, 1)));
+    assert_eq!(Over64Words::<Pair<Gc<u8>>>::SCAN, Ambiguous, "one before 65 others");
+    assert_eq!(<[Over64Words<u64>; 2]>::SCAN, Ambiguous, "one in 65 words");
+    assert_eq!(<[Over64Words<u64>; 1]>::SCAN, Over64Words::<u64>::SCAN);
+    assert_eq!(Table::SCAN, Repeated(Pattern::of_elements(1, 1, 100).after(2)));
+    assert_eq!(Tables::SCAN, Repeated(Pattern::of_elements(1, 1, 100).after(3)));
+    assert_eq!(Branch::SCAN, Repeated(Pattern::of_words(32, (1 << 33) - 1)));
     assert_eq!(Large::SCAN, Noscan);
 }
 

@@ -13,7 +13,7 @@ use super::side_bits::SideBits;
 use crate::addr::{Address, Range};
 use crate::cpu::Cpu;
 use crate::gc::roots::{self, Root};
-use crate::heap::{Heap, Kind, Object};
+use crate::heap::{Heap, Object};
 use crate::platform::platform;
 use crate::throw;
 use core::fmt;
@@ -89,15 +89,8 @@ impl Checker {
         if !self.done.set(object.base) {
             return;
         }
-        let all = match object.span.kind() {
-            Kind::Noscan => 0,
-            Kind::Ambiguous => object.bytes().0 / 8,
-            Kind::Precise => 64,
-        };
-        for word in 0..all {
-            if object.span.kind() == Kind::Ambiguous || object.pointer_mask() >> word & 1 == 1 {
-                self.visit_word(heap, Holder::Object(object), object.base.0 + 8 * word);
-            }
+        for word in (0..object.bytes().0 / 8).filter(|&word| object.may_refer(word)) {
+            self.visit_word(heap, Holder::Object(object), object.base.0 + 8 * word);
         }
     }
 
