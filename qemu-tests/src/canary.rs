@@ -36,7 +36,7 @@ impl Canary {
 pub(crate) struct Hidden(usize);
 
 impl Hidden {
-    pub(crate) fn of<T>(object: Gc<T>) -> Hidden {
+    pub(crate) fn of<T: ?Sized>(object: Gc<T>) -> Hidden {
         Hidden(!Gc::as_ptr(object).addr())
     }
 

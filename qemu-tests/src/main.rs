@@ -15,6 +15,8 @@ extern crate alloc;
 #[cfg(any(target_os = "none", hosted))]
 mod canary;
 #[cfg(any(target_os = "none", hosted))]
+mod collections;
+#[cfg(any(target_os = "none", hosted))]
 mod collector;
 #[cfg(any(target_os = "none", hosted))]
 mod dumps;

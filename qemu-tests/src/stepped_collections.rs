@@ -60,6 +60,56 @@ fn vectors_and_deques_hold_what_is_in_them() {
     assert_held(&loops! { vec_consumed vec_shifted vec_of_vecs deque heap });
 }
 
+fn gc_vec(seed: u64) -> u64 {
+    let mut objects: GcVec<(u64, Gc<u64>)> = GcVec::new();
+    for (index, number) in numbers(seed).take(COUNT).enumerate() {
+        objects.insert(index / 2, (number, Gc::new(number)));
+    }
+    objects.remove(3);
+    objects.swap(0, 5);
+    objects.set(1, (seed, Gc::new(seed)));
+    objects.retain(|(number, _)| number % 3 != 0);
+    objects.sort_unstable_by(|a, b| (*a.1).cmp(&*b.1));
+    let last = objects.pop().map_or(0, |(_, object)| *object);
+    objects.into_iter().fold(last, |sum, (_, object)| fold(sum, *object))
+}
+
+fn gc_slice(seed: u64) -> u64 {
+    let objects: Gc<[Gc<u64>]> = numbers(seed).take(COUNT).map(Gc::new).collect();
+    let again = Gc::<[Gc<u64>]>::from_fn(objects.len(), |index| Gc::new(*objects[objects.len() - 1 - index]));
+    again.iter().zip(objects.iter()).fold(0, |sum, (a, b)| fold(sum, **a ^ **b))
+}
+
+#[kernel_test(unstressed)]
+fn collected_vectors_and_slices_hold_what_is_in_them() {
+    assert_held(&loops! { gc_vec gc_slice });
+}
+
+fn gc_map(seed: u64) -> u64 {
+    let mut map: GcMap<u64, Gc<u64>> = GcMap::new();
+    for key in numbers(seed).take(COUNT) {
+        map.insert(key, Gc::new(!key));
+    }
+    let removed = numbers(seed).nth(2).and_then(|key| map.remove(&key)).map_or(0, |object| *object);
+    *map.entry(seed).or_insert_with(|| Gc::new(seed)) = Gc::new(seed + 1);
+    numbers(seed).take(COUNT).fold(removed, |sum, key| fold(sum, map.get(&key).map_or(1, |object| **object)))
+}
+
+fn gc_string(seed: u64) -> u64 {
+    let mut words: GcMap<GcString, u64> = GcMap::new();
+    for number in numbers(seed).take(COUNT) {
+        let mut word = GcString::from("number ");
+        word.extend(format!("{number:x}").chars());
+        words.insert(word, number);
+    }
+    numbers(seed).take(COUNT).fold(0, |sum, number| fold(sum, words[format!("number {number:x}").as_str()]))
+}
+
+#[kernel_test(unstressed)]
+fn collected_maps_hold_what_is_in_them() {
+    assert_held(&loops! { gc_map gc_string });
+}
+
 fn tree_map(seed: u64) -> u64 {
     let mut map: BTreeMap<u64, Box<u64>> = numbers(seed).take(COUNT).map(|key| (key, Box::new(!key))).collect();
     let first = map.first_key_value().map_or(0, |(key, _)| *key);

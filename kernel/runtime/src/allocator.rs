@@ -20,6 +20,10 @@
 //! Unsafe here: writing into fresh slots; `GlobalAlloc`.
 #![allow(unsafe_code)]
 
+mod slices;
+
+pub(crate) use slices::{free_noscan, free_slice, new_noscan, new_slice, usable};
+
 use crate::addr::Bytes;
 use crate::cpu::{Allocating, ConstantClass, SafepointsHeld};
 use crate::gc::trace::Readings;
@@ -274,6 +278,24 @@ fn plan(layout: Layout) -> (Option<SpanClass>, Layout, Kind) {
     (SpanClass::for_request(layout.size(), layout.align(), kind), layout, kind)
 }
 
+/// Makes a block free for the next, at once if it is a large one or its span is in this CPU's cache.
+///
+/// # Safety
+/// It was allocated in this class (`None`: as a large one) and has so many bytes; nobody uses it any more.
+unsafe fn free_block(object: NonNull<u8>, class: Option<SpanClass>, bytes: usize) {
+    if HEAP.clobbers() {
+        // SAFETY: the object is the caller's for the last time.
+        unsafe { heap::clobber(object, Bytes(bytes)) };
+    }
+    let held = Allocating::enter();
+    match class {
+        // SAFETY: its class; the caller uses the object no more.
+        Some(class) => unsafe { held.cache().free(class, object) },
+        // SAFETY: as above.
+        None => held.on_system_stack(|| unsafe { HEAP.free_large(object) }),
+    }
+}
+
 impl Collected {
     #[inline(always)]
     fn allocate(&self, layout: Layout, zeroed: bool) -> *mut u8 {
@@ -310,19 +332,8 @@ unsafe impl GlobalAlloc for Collected {
 
     unsafe fn dealloc(&self, object: *mut u8, layout: Layout) {
         let (class, ..) = plan(layout);
-        // SAFETY: the caller frees what `alloc` gave, so it is not null.
-        let object = unsafe { NonNull::new_unchecked(object) };
-        if HEAP.clobbers() {
-            // SAFETY: the object is the caller's for the last time.
-            unsafe { heap::clobber(object, Bytes(layout.size())) };
-        }
-        let held = Allocating::enter();
-        match class {
-            // SAFETY: the same layout as at the allocation gives the same class; the caller uses the object no more.
-            Some(class) => unsafe { held.cache().free(class, object) },
-            // SAFETY: as above.
-            None => held.on_system_stack(|| unsafe { HEAP.free_large(object) }),
-        }
+        // SAFETY: the caller frees what `alloc` gave, so it is not null; the same layout gives the same class.
+        unsafe { free_block(NonNull::new_unchecked(object), class, layout.size()) };
     }
 
     unsafe fn realloc(&self, object: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {

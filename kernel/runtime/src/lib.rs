@@ -5,6 +5,7 @@
 //! | room      | what is in it                                                         | Go                     |
 //! |-----------|-----------------------------------------------------------------------|------------------------|
 //! | `report`  | gctrace, memory statistics, dumps of all threads                       | mstats.go, traceback.go |
+//! | `collections` | `GcVec`, `GcString`, `GcMap`                                      | slice.go, internal/runtime/maps |
 //! | `gc`      | `Gc`, roots, marking, pacing                                           | mgc*.go                |
 //! | `sched`   | green threads, the switch, preemption                                 | proc.go, asm_amd64.s   |
 //! | `stack`   | slots, guard pages, growth by page fault                               | stack.go               |
@@ -14,7 +15,7 @@
 //! Above the rooms stand the facade's files: `allocator` (the heap never calls the collector; this decides when to), `settings`, `upcall`,
 //! `program`, and two that the rooms know: `cpu` (each CPU's header) and `tick` (what the timer does), composed of the rooms' parts.
 #![cfg_attr(not(test), no_std)]
-#![feature(offset_of_enum)]
+#![feature(coerce_unsized, offset_of_enum, unsize)]
 #![deny(unsafe_code)]
 
 extern crate alloc;
@@ -24,6 +25,7 @@ extern crate std;
 
 pub mod addr;
 mod allocator;
+mod collections;
 mod cpu;
 pub mod fatal;
 mod gc;
@@ -42,9 +44,10 @@ mod tick;
 pub mod upcall;
 
 pub use allocator::{Collected, Exhausted, out_of_memory};
+pub use collections::{GcMap, GcString, GcVec, IntoIter};
 pub use gc::trace::{self, Scan, Trace};
 pub use gc::{
-    Gc, GcCell, Reference, Zeroable, collect, cycles, free_os_memory, set_forced_period, set_gc_percent,
+    Gc, GcCell, Noscan, Reference, Zeroable, collect, cycles, free_os_memory, set_forced_period, set_gc_percent,
     set_memory_limit,
 };
 pub use report::{MemoryStats, backtrace, exception, memory_stats, symbols};

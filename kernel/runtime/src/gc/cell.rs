@@ -29,7 +29,7 @@ mod sealed {
     impl<U> Sealed for Option<super::Gc<U>> {}
 }
 
-// SAFETY: `Gc` is a `NonNull` and a field of no size, `repr(C)`.
+// SAFETY: `Gc` is a `NonNull` and a field of no size.
 unsafe impl<U> Reference for Gc<U> {
     type Target = U;
 }
@@ -42,6 +42,9 @@ unsafe impl<U> Reference for Option<Gc<U>> {
 /// A word that holds a `Gc<U>` or an `Option<Gc<U>>` and may be set through a shared reference, by any thread if `U: Send + Sync`.
 ///
 /// Its constructors are constant, so a `static` may be one: such a static is a root.
+///
+/// The handle of a slice or a `dyn` object has two words, which no processor stores at once: it cannot be held. Let the cell hold an object
+/// that has the handle in it (`GcCell<Gc<Gc<[T]>>>`), as Go's `atomic.Pointer[[]T]` does.
 #[repr(C, align(8))]
 pub struct GcCell<T: Reference>(AtomicPtr<T::Target>, PhantomData<T>);
 

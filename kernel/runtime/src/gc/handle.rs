@@ -1,9 +1,10 @@
-//! `Gc<T>`: a handle to a collected object, one word, copied freely. Go: an ordinary pointer.
+//! `Gc<T>`: a handle to a collected object, one word, copied freely. Go: an ordinary pointer. Those of slices (slice.rs) and of `dyn Trait` are
+//! two words, as references to them are: where it is, and its length or its methods.
 //!
 //! It is a root wherever it lies where the collector looks: on a stack, in a register, in a static, in a thread's record, in
-//! another object. The align attribute repeats what the pointer inside needs, so that the compiler refuses a `Gc` in a packed
-//! struct (lint `aligned_fields_in_packed`, denied by default; E0588 in older compilers): between two words no scan would see it. The
-//! lint sees neither an `Option<Gc<T>>` nor a `Box`, nor a type parameter; a kernel with such a type in it is not booted (boot/src/hidden.rs).
+//! another object; but not between two words, in a packed struct, where no scan would see it. A kernel with such a type in it is not booted
+//! (boot/src/hidden.rs). (The lint `aligned_fields_in_packed` would see some of them if this were `repr(C, align(8))`, as `GcCell` is; but
+//! the compiler, 1.101, passes that in memory, and then cannot unsize it.)
 //!
 //! Unsafe here: dereferencing, which is sound because an object lives as long as a handle to it is found.
 #![allow(unsafe_code)]
@@ -12,39 +13,39 @@ use super::trace::{Scan, Trace};
 use super::zeroable::Zeroable;
 use crate::allocator::{self, Exhausted};
 use core::fmt;
-use core::marker::PhantomData;
-use core::ops::Deref;
-use core::ptr::NonNull;
+use core::marker::{PhantomData, Unsize};
+use core::ops::{CoerceUnsized, Deref};
+use core::ptr::{self, NonNull};
 
 /// A reference to an object that the collector keeps for as long as it can be reached. `Copy`; `Option<Gc<T>>` is one word too.
 ///
 /// The object is shared and never moves. What shall change in it is a [`GcCell`](crate::GcCell), an atomic, or a cell of core's (which
 /// makes the object ambiguous).
 ///
-/// A packed struct cannot hold one:
-/// ```compile_fail
-/// #[repr(C, packed)]
-/// struct Hidden(u8, runtime::Gc<u64>);
-/// ```
-/// nor derive `Trace` at all:
+/// `Gc<dyn Trait>` (Go: an interface with a pointer in it) comes from a `Gc<T>` where it is expected, as with `Box`; `Gc<[T; N]>` becomes a
+/// `Gc<[T]>` so. They have two words, so no [`GcCell`](crate::GcCell) holds one; an object that does may be held by one: `Gc<Gc<dyn Trait>>`.
+///
+/// A packed struct with one in it derives no `Trace`, and no kernel that has it is booted:
 /// ```compile_fail
 /// #[derive(runtime::Trace)]
 /// #[repr(C, packed)]
 /// struct Hidden(u8, u64);
 /// ```
-#[repr(C, align(8))]
-pub struct Gc<T>(NonNull<T>, PhantomData<T>);
+pub struct Gc<T: ?Sized>(NonNull<T>, PhantomData<T>);
 
-// SAFETY: the handle is one word, and that word is the reference.
-unsafe impl<T> Trace for Gc<T> {
+// SAFETY: the handle's first word is the reference (the tests below see to it); a second is a number, or leads into the image.
+unsafe impl<T: ?Sized> Trace for Gc<T> {
     const SCAN: Scan = Scan::Precise(1);
     const SURE: bool = true;
 }
 
+/// `Gc<T>` to `Gc<dyn Trait>`, `Gc<[T; N]>` to `Gc<[T]>`.
+impl<T: ?Sized + Unsize<U>, U: ?Sized> CoerceUnsized<Gc<U>> for Gc<T> {}
+
 // SAFETY: a handle gives `&T` and copies of itself to whoever has it, as `&T` and `Arc<T>` do; the same bound serves.
-unsafe impl<T: Send + Sync> Send for Gc<T> {}
+unsafe impl<T: ?Sized + Send + Sync> Send for Gc<T> {}
 // SAFETY: as above.
-unsafe impl<T: Send + Sync> Sync for Gc<T> {}
+unsafe impl<T: ?Sized + Send + Sync> Sync for Gc<T> {}
 
 impl<T: Trace + 'static> Gc<T> {
     /// Moves `value` to the collected heap. Go: `new`, or a literal that escapes.
@@ -94,27 +95,33 @@ impl<T: Zeroable + 'static> Gc<T> {
     }
 }
 
-impl<T> Gc<T> {
+impl<T: ?Sized> Gc<T> {
     /// Whether both lead to the same object. All objects of size zero are one.
     pub fn ptr_eq(a: Gc<T>, b: Gc<T>) -> bool {
-        a.0 == b.0
+        ptr::addr_eq(a.0.as_ptr(), b.0.as_ptr())
     }
 
     /// The object's address. It keeps the object only while it lies, as it is, where the collector looks.
     pub const fn as_ptr(object: Gc<T>) -> *const T {
         object.0.as_ptr()
     }
+
+    /// # Safety
+    /// It is an object of the heap, or of no size, whole and shared by handles only.
+    pub(crate) unsafe fn from_object(object: NonNull<T>) -> Gc<T> {
+        Gc(object, PhantomData)
+    }
 }
 
-impl<T> Clone for Gc<T> {
+impl<T: ?Sized> Clone for Gc<T> {
     fn clone(&self) -> Gc<T> {
         *self
     }
 }
 
-impl<T> Copy for Gc<T> {}
+impl<T: ?Sized> Copy for Gc<T> {}
 
-impl<T> Deref for Gc<T> {
+impl<T: ?Sized> Deref for Gc<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
@@ -125,8 +132,27 @@ impl<T> Deref for Gc<T> {
 }
 
 /// The address only: objects may form rings.
-impl<T> fmt::Debug for Gc<T> {
+impl<T: ?Sized> fmt::Debug for Gc<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Gc({:p})", self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_word_of_every_handle_is_where_the_object_is() {
+        fn words<T: ?Sized>(object: &T) -> [usize; 2] {
+            let handle: Gc<T> = Gc(NonNull::from(object), PhantomData);
+            assert_eq!(size_of_val(&handle), 16);
+            // SAFETY: two words, asserted; a pointer's bits are a number's.
+            unsafe { core::mem::transmute_copy(&handle) }
+        }
+        let array = [7u64; 5];
+        assert_eq!(words::<[u64]>(&array), [array.as_ptr().addr(), 5]);
+        assert_eq!(words::<dyn fmt::Debug>(&array)[0], array.as_ptr().addr());
+        assert_eq!(words::<str>("text")[1], 4);
     }
 }

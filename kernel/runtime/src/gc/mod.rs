@@ -32,14 +32,16 @@ mod pacer;
 mod preview;
 mod roots;
 mod scavenger;
+mod slice;
 pub mod trace;
+pub(crate) mod typed_memory;
 pub(crate) mod verify;
 mod zeroable;
 
 pub use cell::{GcCell, Reference};
 pub use handle::Gc;
 pub use trace::{Scan, Trace};
-pub use zeroable::Zeroable;
+pub use zeroable::{Noscan, Zeroable};
 
 pub(crate) use grey::GreyWork;
 #[cfg(feature = "switch-off")]

@@ -95,6 +95,20 @@ impl Scan {
         }
     }
 
+    /// Of values of `size` bytes side by side, as many as there is room for; never [`Precise`](Scan::Precise).
+    pub(crate) const fn of_slice(size: usize, element: Scan) -> Scan {
+        let words = size / WORD_BYTES;
+        let all = match element {
+            Scan::Noscan | Scan::Ambiguous => return element,
+            Scan::Precise(mask) => Some(Pattern::of_elements(words, mask, 1)),
+            Scan::Repeated(pattern) => pattern.repeated(words, 2),
+        };
+        match all {
+            Some(pattern) => Scan::Repeated(pattern.to_the_end()),
+            None => Scan::Ambiguous,
+        }
+    }
+
     /// The same as a pattern, if there is one.
     const fn pattern(self) -> Option<Pattern> {
         match self {
@@ -141,6 +155,8 @@ pub unsafe trait Trace {
 /// What the heap is told of a type's objects.
 pub(crate) trait Readings: Trace + Sized {
     const OBJECT: Reading = reading(&const { Self::SCAN }, Self::SURE);
+    /// Of as many values side by side as there is room for.
+    const SLICE: Reading = reading(&const { Scan::of_slice(size_of::<Self>(), Self::SCAN) }, Self::SURE);
 }
 
 impl<T: Trace> Readings for T {}

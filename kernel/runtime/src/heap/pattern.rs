@@ -71,7 +71,6 @@ impl Pattern {
     }
 
     /// The same elements up to the object's end, however many those are.
-    #[cfg(test)]
     pub(crate) const fn to_the_end(self) -> Pattern {
         self.with_end(Pattern::TO_THE_END)
     }

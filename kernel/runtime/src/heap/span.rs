@@ -151,7 +151,7 @@ impl Span {
 
     /// Whether who wants a zeroed slot has to zero it.
     #[inline(always)]
-    pub(super) fn needs_zero(&self) -> bool {
+    pub(crate) fn needs_zero(&self) -> bool {
         self.needs_zero.load(Relaxed)
     }
 

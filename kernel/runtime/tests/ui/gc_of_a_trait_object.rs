@@ -1,5 +1,0 @@
-use runtime::prelude::*;
-
-fn main() {
-    let _: Option<Gc<dyn Fn()>> = None;
-}
