@@ -172,13 +172,13 @@ impl Span {
         self.generation() == generation
     }
 
-    /// Of a large span, the one before it in its list. It has one slot, so all words of bits but one are to spare.
+    /// Of a large span, the one before it in its list. It has one slot, so of the words of its bits all but one are to spare; its pattern has another.
     pub(super) fn previous(&self) -> *mut Span {
-        core::ptr::with_exposed_provenance_mut(self.bits[1].allocated.load(Relaxed) as usize)
+        core::ptr::with_exposed_provenance_mut(self.bits[2].allocated.load(Relaxed) as usize)
     }
 
     pub(super) fn set_previous(&self, previous: *mut Span) {
-        self.bits[1].allocated.store(previous.expose_provenance() as u64, Relaxed);
+        self.bits[2].allocated.store(previous.expose_provenance() as u64, Relaxed);
     }
 
     pub(super) fn raw_state(&self) -> u8 {

@@ -82,7 +82,8 @@ impl SpanClass {
 
     /// Every class has a number in this order: the large ones first, then by the size of their slots.
     pub(crate) fn by_size(number: usize) -> Option<SpanClass> {
-        (number < SpanClass::COUNT).then(|| SpanClass((number % 3 * SIZE_CLASSES + number / 3) as u8))
+        let kind = [Kind::Noscan, Kind::Precise, Kind::Ambiguous][number % 3];
+        (number / 3 < SIZE_CLASSES).then(|| SpanClass::new((number / 3) as u8, kind))
     }
 
     /// The class with this [`index`](SpanClass::index), which is below [`COUNT`](SpanClass::COUNT).

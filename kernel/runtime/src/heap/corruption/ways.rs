@@ -106,7 +106,7 @@ pub(super) fn of_span(span: &'static Span, lab: &Lab, random: &mut Random) -> Ve
         ("next leads nowhere", vec![write(span.next.as_ptr(), |_| random.word() | 1)]),
     ];
     if span.class().is_large() {
-        ways.push(("previous leads elsewhere", vec![write(span.bits[1].allocated.as_ptr(), |_| random.word() | 1)]));
+        ways.push(("previous leads elsewhere", vec![write(span.bits[2].allocated.as_ptr(), |_| random.word() | 1)]));
     }
     if window == 0 {
         ways.push(("a window of no cache", vec![write(span.window.as_ptr(), |_| bit)]));
