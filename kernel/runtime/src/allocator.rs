@@ -86,7 +86,7 @@ pub(crate) fn new_zeroed<T: Zeroable>() -> Result<NonNull<T>, Exhausted> {
     })
 }
 
-/// A new object that `write` makes a `T` of; `zeroed` says that all zero bytes are one, and all but precise objects come so.
+/// A new object that `write` makes a `T` of; `zeroed` says that all zero bytes are one, and all but precise and tiny objects come so.
 #[inline(always)]
 fn new_with<T: Trace>(zeroed: bool, write: impl FnOnce(NonNull<T>)) -> Result<NonNull<T>, Exhausted> {
     let Some(class) = (const { class_of::<T>() }) else {

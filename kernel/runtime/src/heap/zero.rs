@@ -4,6 +4,10 @@
 //! zeroing: of pages above all that were ever in use (`PageHeap::fresh`), or of pages that had been released. Each of its slots is then
 //! given once as it is. The first that becomes free again, by hand or by a sweep, ends that for the whole span.
 //!
+//! No slot is zeroed ahead of its allocation. For blocks of 16 to 128 bytes that nobody frees it would save 6 to 13 % of the instructions
+//! (measured by zeroing a window of slots at a time); but a slot that is freed by hand is zeroed alone in any case, and most objects never:
+//! their value is written in place.
+//!
 //! Unsafe here: writing to memory of the caller's, reading that of free slots.
 #![allow(unsafe_code)]
 
