@@ -369,7 +369,7 @@ fn room_in_unswept_spans_is_found_before_fresh_pages_are_taken() {
     for count in 1..=objects.len() - 200 {
         again.push(allocate(heap, &mut cache, class).expect("memory"));
         assert!(heap.pages_in_use() <= Pages(3));
-        if count % 50 == 0 {
+        if count % if cfg!(miri) { 250 } else { 50 } == 0 {
             heap.check_with(&[&cache]).expect("a sound heap");
         }
     }
@@ -471,14 +471,15 @@ fn a_large_object_is_freed_by_hand_wherever_its_list_has_it() {
     let mut random = Random::new();
     let (heap, _) = heap();
     let mut cache = Cache::new();
-    let mut objects: Vec<_> = (0..20)
+    let count = if cfg!(miri) { 4 } else { 20 };
+    let mut objects: Vec<_> = (0..count)
         .map(|_| heap.allocate_large(&mut cache, Bytes(40_000), 8, Kind::Noscan, false).expect("memory"))
         .collect();
     objects.iter().for_each(|object| assert!(heap.find(object.addr().get()).is_some_and(Object::mark_stopped)));
     begin_sweep(heap);
     random.shuffle(&mut objects);
-    for (count, object) in objects.into_iter().enumerate() {
-        if count == 10 {
+    for (number, object) in objects.into_iter().enumerate() {
+        if number == count / 2 {
             heap.sweep_all();
         }
         // SAFETY: it is not used again.
