@@ -25,6 +25,8 @@ mod exceptions;
 #[cfg(any(target_os = "none", hosted))]
 mod fast_path;
 #[cfg(any(target_os = "none", hosted))]
+mod freeing;
+#[cfg(any(target_os = "none", hosted))]
 mod huge_pages;
 #[cfg(any(target_os = "none", hosted))]
 mod interruptions;
@@ -60,6 +62,8 @@ mod sweeping;
 mod threads;
 #[cfg(any(target_os = "none", hosted))]
 mod tiny;
+#[cfg(target_os = "none")]
+mod unread;
 #[cfg(any(target_os = "none", hosted))]
 mod verify;
 

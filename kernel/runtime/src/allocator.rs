@@ -9,7 +9,8 @@
 //! 3. Plain Rust collections allocate through the global allocator. A layout of alignment under 8 cannot hold a reference, and is never
 //!    scanned (`String`, `Vec<u8>`). One of 8 and more may, and every word of it counts. One byte is added there, so that a pointer one
 //!    past the end stays inside the object.
-//! 4. `dealloc` reuses the slot at once if its span is in this CPU's cache; otherwise the sweep finds it. No memory of a collection that
+//! 4. `dealloc` and [`Gc::free`](crate::Gc::free) reuse the slot at once if its span is in this CPU's cache; otherwise the sweep finds it
+//!    (heap/free.rs). No memory of a collection that
 //!    was forgotten is ever lost: unreachable is unreachable.
 //!
 //! A limit that Rust's layouts do not let us close: an owner inside a *packed* struct (`#[repr(packed)] struct P(u8, Box<u64>)`) has no aligned
@@ -24,7 +25,7 @@ mod slices;
 
 pub(crate) use slices::{free_noscan, free_slice, new_noscan, new_slice, usable};
 
-use crate::addr::Bytes;
+use crate::addr::{Address, Bytes};
 use crate::cpu::{Allocating, ConstantClass, SafepointsHeld};
 use crate::gc::trace::Readings;
 use crate::gc::{self, HEAP, Reason, Scan, Trace, Zeroable, verify};
@@ -147,18 +148,67 @@ impl<T: Trace> ConstantClass for ClassOf<T> {
     };
 }
 
-/// Makes an object's slot free for the next, at once if its span is in this CPU's cache.
+/// Makes an object's slot free for the next, at once if its span is in this CPU's cache. What is no object of this class is fatal.
 ///
 /// # Safety
-/// The object was made here, in this class; nobody uses it any more, and what it owns has been dropped or moved out.
-#[inline]
+/// Nobody uses the object any more, and what it owns has been dropped or moved out.
+#[inline(always)]
 pub(crate) unsafe fn free_object(held: &SafepointsHeld, class: SpanClass, object: NonNull<u8>) {
+    // SAFETY: the only reference to the cache; the object is not used any more.
+    if !unsafe { held.cache().free(class, object) } {
+        check_free(held, class, object);
+    }
     if HEAP.clobbers() {
-        // SAFETY: the slot is the caller's for the last time.
+        // SAFETY: there was an object in the slot, which nobody has yet or any more.
         unsafe { heap::clobber(object, Bytes(class.usable_bytes())) };
     }
-    // SAFETY: its class; the only reference to the cache.
-    unsafe { held.cache().free(class, object) };
+}
+
+/// Gives the pages of a large object of so many bytes back.
+///
+/// # Safety
+/// As [`free_object`].
+#[cold]
+unsafe fn free_large(held: &Allocating, kind: Kind, object: NonNull<u8>, bytes: Bytes) {
+    held.check_outermost();
+    held.on_system_stack(|| {
+        check_free(held, SpanClass::large(kind), object);
+        // SAFETY: there is a large object, and nobody uses it any more.
+        unsafe {
+            if HEAP.clobbers() {
+                heap::clobber(object, bytes);
+            }
+            HEAP.free_large(object);
+        }
+    });
+}
+
+/// That the object is there.
+#[cold]
+#[inline(never)]
+fn check_free(held: &SafepointsHeld, class: SpanClass, object: NonNull<u8>) {
+    // SAFETY: the only reference to the cache.
+    let checked = HEAP.check_free(unsafe { held.cache() }, class, Address(object.addr().get()));
+    if let Err(bad) = checked {
+        crate::throw!("{bad}");
+    }
+}
+
+/// Frees a typed object; see [`Gc::free`](crate::Gc::free).
+///
+/// # Safety
+/// As there.
+pub(crate) unsafe fn free_typed<T: Trace>(object: NonNull<T>) {
+    if const { is_tiny::<T>() || size_of::<T>() == 0 } {
+        return;
+    }
+    let held = Allocating::enter();
+    match const { class_of::<T>() } {
+        // SAFETY: the caller's promise.
+        Some(class) => unsafe { free_object(&held, class, object.cast()) },
+        // SAFETY: the caller's promise.
+        None => unsafe { free_large(&held, T::OBJECT.kind, object.cast(), Bytes(size_of::<T>())) },
+    }
 }
 
 /// Gives this CPU's cache a span with free slots, collecting first where that is called for. A collection ends the section; the one that
@@ -278,21 +328,18 @@ fn plan(layout: Layout) -> (Option<SpanClass>, Layout, Kind) {
     (SpanClass::for_request(layout.size(), layout.align(), kind), layout, kind)
 }
 
-/// Makes a block free for the next, at once if it is a large one or its span is in this CPU's cache.
+/// Frees a block of so many bytes, in this class or (`None`) as a large object of this kind.
 ///
 /// # Safety
-/// It was allocated in this class (`None`: as a large one) and has so many bytes; nobody uses it any more.
-unsafe fn free_block(object: NonNull<u8>, class: Option<SpanClass>, bytes: usize) {
-    if HEAP.clobbers() {
-        // SAFETY: the object is the caller's for the last time.
-        unsafe { heap::clobber(object, Bytes(bytes)) };
-    }
+/// Nobody uses it any more.
+#[inline(always)]
+unsafe fn free_block(block: NonNull<u8>, class: Option<SpanClass>, kind: Kind, bytes: usize) {
     let held = Allocating::enter();
     match class {
-        // SAFETY: its class; the caller uses the object no more.
-        Some(class) => unsafe { held.cache().free(class, object) },
-        // SAFETY: as above.
-        None => held.on_system_stack(|| unsafe { HEAP.free_large(object) }),
+        // SAFETY: the caller's promise.
+        Some(class) => unsafe { free_object(&held, class, block) },
+        // SAFETY: the caller's promise.
+        None => unsafe { free_large(&held, kind, block, Bytes(bytes)) },
     }
 }
 
@@ -331,9 +378,9 @@ unsafe impl GlobalAlloc for Collected {
     }
 
     unsafe fn dealloc(&self, object: *mut u8, layout: Layout) {
-        let (class, ..) = plan(layout);
+        let (class, layout, kind) = plan(layout);
         // SAFETY: the caller frees what `alloc` gave, so it is not null; the same layout gives the same class.
-        unsafe { free_block(NonNull::new_unchecked(object), class, layout.size()) };
+        unsafe { free_block(NonNull::new_unchecked(object), class, kind, layout.size()) };
     }
 
     unsafe fn realloc(&self, object: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {

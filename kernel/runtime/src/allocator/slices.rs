@@ -34,7 +34,7 @@ pub(crate) unsafe fn free_slice<T: Trace>(place: NonNull<T>, count: usize) {
     {
         let class = SpanClass::for_request(layout.size(), layout.align(), T::SLICE.kind);
         // SAFETY: the same class as at the allocation: all that is usable of its slots is one class's. The rest is the caller's promise.
-        unsafe { free_block(place.cast(), class, layout.size()) };
+        unsafe { free_block(place.cast(), class, T::SLICE.kind, layout.size()) };
     }
 }
 
@@ -58,7 +58,7 @@ pub(crate) fn new_noscan(layout: Layout) -> Result<NonNull<u8>, Exhausted> {
 pub(crate) unsafe fn free_noscan(block: NonNull<u8>, layout: Layout) {
     let class = SpanClass::for_request(layout.size(), layout.align(), Kind::Noscan);
     // SAFETY: the caller's promise.
-    unsafe { free_block(block, class, layout.size()) };
+    unsafe { free_block(block, class, Kind::Noscan, layout.size()) };
 }
 
 #[inline(never)]

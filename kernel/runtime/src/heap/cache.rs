@@ -3,7 +3,7 @@
 //! Its owner holds safepoints off from the call until the object is where the collector looks: neither an interrupt
 //! nor another CPU ever sees a cache half changed. Before a collection every cache is flushed.
 //!
-//! Unsafe here: `free`, whose caller promises that the object is dead; zeroing slots just taken; addresses that are not 0; a section for a
+//! Unsafe here: zeroing slots just taken; addresses that are not 0; a section for a
 //! static.
 #![allow(unsafe_code)]
 
@@ -76,21 +76,6 @@ impl Cache {
             heap.put_span(old);
         }
         Ok(())
-    }
-
-    /// Makes the slot of a dead object free for the next allocation on this CPU, if its span is cached here.
-    /// Otherwise does nothing: the next sweep finds it. `class` is the one it was allocated in.
-    ///
-    /// # Safety
-    /// The object was allocated in this class from the heap that this cache refills from, is not used any more, and no
-    /// collection is marking.
-    #[inline]
-    pub(crate) unsafe fn free(&mut self, class: SpanClass, object: NonNull<u8>) {
-        let span = self.current[class.index() as usize];
-        let offset = object.addr().get().wrapping_sub(span.base().0);
-        if offset < span.pages().bytes().0 {
-            span.release_slot(span.slot_at(offset));
-        }
     }
 
     /// The spans in this cache, and where.

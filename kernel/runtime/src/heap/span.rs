@@ -240,6 +240,15 @@ impl Span {
         (offset.wrapping_mul(self.reciprocal.load(Relaxed) as usize) >> 32) as u32
     }
 
+    /// The slot that begins at `offset`, which is as for [`slot_at`](Span::slot_at). Of a large span none.
+    #[inline(always)]
+    pub(super) fn slot_beginning_at(&self, offset: usize) -> Option<u32> {
+        let reciprocal = self.reciprocal.load(Relaxed);
+        let product = offset.wrapping_mul(reciprocal as usize);
+        // The lower half is the remainder's share: less than one byte's, if there is none (same paper).
+        ((product as u32) < reciprocal).then_some((product >> 32) as u32)
+    }
+
     /// The object whose slot has this address, which is inside the span.
     #[inline(always)]
     pub(crate) fn object_at(&'static self, address: usize) -> Option<Object> {

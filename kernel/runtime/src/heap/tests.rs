@@ -598,7 +598,7 @@ fn any_trace_of_allocations_and_collections_agrees_with_a_list_of_objects() {
             held.remove(&base);
             match class {
                 // SAFETY: the object was held, and is no longer.
-                Some(class) => unsafe { cache.free(class, pointer(base)) },
+                Some(class) => _ = unsafe { cache.free(class, pointer(base)) },
                 // SAFETY: as above.
                 None => unsafe { heap.free_large(pointer(base)) },
             }

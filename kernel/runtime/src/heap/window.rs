@@ -64,17 +64,25 @@ impl Span {
         self.window_start.store(NOWHERE, Relaxed);
     }
 
-    /// Makes an allocated slot free again, and it need not be zero. For the CPU that caches the span.
-    #[inline]
-    pub(super) fn release_slot(&self, slot: u32) {
-        debug_assert!(slot < self.slots() && self.is_allocated(slot), "a slot is released once");
-        self.set_needs_zero(true);
+    /// Makes an allocated slot free again, and it need not be zero; `false`: it is free already. For the CPU that caches the span.
+    #[inline(always)]
+    pub(super) fn release_slot(&self, slot: u32) -> bool {
         let (bits, bit) = self.bit(slot);
         if slot & !63 == self.window_start.load(Relaxed) {
-            self.window.store(self.window.load(Relaxed) | bit, Relaxed);
+            let window = self.window.load(Relaxed);
+            if window & bit != 0 {
+                return false;
+            }
+            self.window.store(window | bit, Relaxed);
         } else {
-            bits.allocated.store(bits.allocated.load(Relaxed) & !bit, Relaxed);
+            let allocated = bits.allocated.load(Relaxed);
+            if allocated & bit == 0 {
+                return false;
+            }
+            bits.allocated.store(allocated & !bit, Relaxed);
         }
+        self.set_needs_zero(true);
+        true
     }
 
     /// Whether there is an object in the slot.
@@ -149,7 +157,7 @@ mod tests {
                 }
                 let slot = random.below(slots);
                 if naive[slot] && random.below(2) == 0 {
-                    span.release_slot(slot as u32);
+                    assert!(span.release_slot(slot as u32) && !span.release_slot(slot as u32));
                     naive[slot] = false;
                 } else if let Some(taken) = span.take_slot() {
                     assert!(!core::mem::replace(&mut naive[taken as usize], true), "slot {taken} was free");

@@ -1,0 +1,104 @@
+//! What is freed by hand is used again at once, beside the collector; what cannot be freed is named.
+
+use crate::canary::{Canary, Hidden, collect_cleanly};
+use alloc::alloc::{alloc, dealloc};
+use alloc::vec::Vec;
+use core::alloc::Layout;
+use core::hint::black_box;
+use runtime::addr::MIB;
+use runtime::kernel_test;
+use runtime::prelude::*;
+
+/// Whether the next object of a type has the place of one that was freed.
+fn is_reused<T: Trace + Copy + 'static>(value: T) -> bool {
+    let object = black_box(Gc::new(value));
+    let place = Gc::as_ptr(object);
+    // SAFETY: it is not used again; only its address is compared.
+    unsafe { Gc::free(object) };
+    Gc::as_ptr(black_box(Gc::new(value))) == place
+}
+
+#[kernel_test(unstressed)]
+fn a_freed_object_makes_room_for_the_next() {
+    let reference = Gc::new(1u64);
+    assert!(is_reused([1u64; 6]), "without references");
+    assert!(is_reused((reference, 1u64)), "with a map");
+    assert!(is_reused([Some(reference); 100]), "with too many for a map");
+    assert!(!is_reused(1u8), "tiny: others may share its slot");
+}
+
+#[kernel_test(unstressed)]
+fn a_freed_large_objects_memory_is_nobodys_at_once() {
+    let object = Gc::<[u8; MIB]>::zeroed();
+    let before = memory_stats().heap_inuse;
+    let place = Hidden::of(object);
+    // SAFETY: it is not used again.
+    unsafe { Gc::free(object) };
+    assert_eq!((memory_stats().heap_inuse, place.is_allocated()), (before - MIB, false));
+}
+
+/// Some objects are freed by hand, some by the collector; under stress collections come between any two.
+#[kernel_test]
+fn objects_freed_by_hand_and_by_the_collector_do_not_meet() {
+    const HELD: usize = 500;
+    let mut objects: Vec<_> = (0..HELD).map(|_| Canary::hatch()).collect();
+    for round in 0..20 * HELD {
+        let index = round * 7919 % HELD;
+        let old = core::mem::replace(&mut objects[index], Canary::hatch());
+        assert!(old.is_intact());
+        if round % 3 != 0 {
+            // SAFETY: it was in the list alone.
+            unsafe { Gc::free(old) };
+        }
+        if round % (4 * HELD) == 0 {
+            collect_cleanly();
+        }
+    }
+    assert!(objects.iter().all(|object| object.is_intact()));
+}
+
+const LAYOUT: Layout = Layout::new::<[u64; 6]>();
+
+fn block() -> *mut u8 {
+    // SAFETY: the layout has a size.
+    black_box(unsafe { alloc(LAYOUT) })
+}
+
+#[kernel_test(status = 2, says = "found that it has been freed already")]
+fn freeing_a_block_twice_is_fatal() {
+    let block = block();
+    // SAFETY: once is right; twice is what the test is about.
+    unsafe {
+        dealloc(block, LAYOUT);
+        dealloc(black_box(block), LAYOUT);
+    }
+}
+
+#[kernel_test(status = 2, says = "found that it is in no object of the heap")]
+fn freeing_what_is_not_of_the_heap_is_fatal() {
+    let mut local = [0u64; 6];
+    // SAFETY: not at all: that is what the test is about.
+    unsafe { dealloc(black_box(&raw mut local).cast(), LAYOUT) };
+}
+
+#[kernel_test(status = 2, says = "found the inside of an object of 64 bytes (Ambiguous)")]
+fn freeing_the_inside_of_a_block_is_fatal() {
+    // SAFETY: the address is the block's; freeing it is what the test is about.
+    unsafe { dealloc(block().add(8), LAYOUT) };
+}
+
+#[kernel_test(status = 2, says = "expected an object of 24 bytes (Ambiguous)")]
+fn freeing_a_block_as_another_size_is_fatal() {
+    // SAFETY: not at all: that is what the test is about.
+    unsafe { dealloc(block(), Layout::new::<[u64; 2]>()) };
+}
+
+#[kernel_test(status = 2, says = "found that it is in no object of the heap")]
+fn freeing_a_large_object_twice_is_fatal() {
+    let object = Gc::<[u8; MIB]>::zeroed();
+    // SAFETY: once is right; twice is what the test is about.
+    unsafe {
+        Gc::free(object);
+        Gc::free(black_box(object));
+    }
+}
