@@ -324,7 +324,7 @@ fn plan(layout: Layout) -> (Option<SpanClass>, Layout, Kind) {
         _ => (Kind::Ambiguous, 1),
     };
     // SAFETY: one byte more than a valid layout; its size is at most isize::MAX - (align - 1), align is at least 8 then.
-    let layout = unsafe { Layout::from_size_align_unchecked(layout.size() + extra, layout.align()) };
+    let layout = unsafe { Layout::from_size_align_unchecked(layout.size().wrapping_add(extra), layout.align()) };
     (SpanClass::for_request(layout.size(), layout.align(), kind), layout, kind)
 }
 

@@ -1,7 +1,7 @@
 //! Explicit free: who knows that an object is dead gives its memory back. Go: freegc in malloc.go, which 1.27's compiler calls under an experiment.
 //!
 //! 1. Is the slot in the span that this CPU has of the class, at a slot's base, and allocated? Then it is free from now on, and the first to
-//!    be given out again. Nothing else is asked: 26 instructions. A cached span has been swept, and marking stops the world and begins by
+//!    be given out again. Nothing else is asked: some 30 instructions. A cached span has been swept, and marking stops the world and begins by
 //!    emptying every cache, so that no phase of a collection sees such a slot half freed.
 //! 2. Otherwise the address is looked up ([`Heap::check_free`]): it must be a living object's, of that class. A small one is left to the next
 //!    sweep; a large one's pages go back at once.
@@ -43,7 +43,7 @@ impl Cache {
         let span = self.current(class);
         let offset = object.addr().get().wrapping_sub(span.base().0);
         // The empty span has no slots.
-        let is_inside = offset < span.slots() as usize * span.slot_bytes().0;
+        let is_inside = offset < (span.slots() as usize).wrapping_mul(span.slot_bytes().0);
         is_inside && span.slot_beginning_at(offset).is_some_and(|slot| span.release_slot(slot))
     }
 }

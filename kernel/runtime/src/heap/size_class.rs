@@ -44,6 +44,8 @@ pub(super) const fn holding(bytes: usize) -> u8 {
     if bytes <= FINE_LIMIT - FINE_STEP {
         FINE[bytes.div_ceil(FINE_STEP)]
     } else {
+        // Else both tables' indices are computed, and one chosen.
+        core::hint::cold_path();
         COARSE[(bytes + (COARSE_STEP - 1) - FINE_LIMIT) / COARSE_STEP]
     }
 }
