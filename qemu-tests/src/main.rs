@@ -51,6 +51,8 @@ mod roots_held;
 #[cfg(any(target_os = "none", hosted))]
 mod stacks;
 #[cfg(any(target_os = "none", hosted))]
+mod statistics;
+#[cfg(any(target_os = "none", hosted))]
 mod stepped_collections;
 #[cfg(any(target_os = "none", hosted))]
 mod stepped_slices;

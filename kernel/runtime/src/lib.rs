@@ -50,7 +50,10 @@ pub use gc::{
     Gc, GcCell, Noscan, Reference, Zeroable, collect, cycles, free_os_memory, set_forced_period, set_gc_percent,
     set_memory_limit,
 };
-pub use report::{MemoryStats, backtrace, exception, memory_stats, symbols};
+pub use report::{
+    BySize, ClassFigures, HeapLevels, HeapTable, MemoryStats, backtrace, exception, heap_levels, heap_table,
+    memory_stats, symbols,
+};
 pub use runtime_derive::{Trace, kernel_test, program};
 pub use sched::{
     Builder, Failure, JoinHandle, Panic, ThreadRef, catch_unwind, contain, current, go, park, set_preemption, sleep,

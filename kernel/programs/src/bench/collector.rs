@@ -194,7 +194,7 @@ pub(super) fn mark(bench: &Bench) {
             ROOT.set(Some(build(count)));
             collect(); // drops the build's scaffolding
             let ns = bench.repeat(7, || time(collect));
-            let objects = memory_stats().heap_objects;
+            let objects = figure(|stats| stats.heap_objects);
             if objects > count + count / 100 {
                 println!("# {name}: {objects} objects were live: a stale word held an earlier graph");
             }
@@ -204,6 +204,12 @@ pub(super) fn mark(bench: &Bench) {
             collect();
         }
     }
+}
+
+/// One figure of the memory's; all of them would be 6 KiB on the stack, which each collection would scan.
+#[inline(never)]
+fn figure<T>(of: fn(&MemoryStats) -> T) -> T {
+    of(&memory_stats())
 }
 
 /// `collect` returns after everything is swept. dead: garbage and nothing to mark, so the time is the sweep's and that of an empty cycle,
@@ -279,13 +285,13 @@ pub(super) fn stop(bench: &Bench) {
         return;
     }
     let mut requests_ns = Vec::with_capacity(2000);
-    let mut pauses_ns = vec![memory_stats().pause_total_ns];
+    let mut pauses_ns = vec![figure(|stats| stats.pause_total_ns)];
     pauses_ns.reserve(2000);
     let start_ns = now();
     while requests_ns.len() < 20 || !bench.fixed && now() - start_ns < 10 * bench.target_ns && requests_ns.len() < 2000
     {
         requests_ns.push(time(collect));
-        pauses_ns.push(memory_stats().pause_total_ns);
+        pauses_ns.push(figure(|stats| stats.pause_total_ns));
     }
     let mut pauses_ns: Vec<u64> = pauses_ns.windows(2).map(|totals| totals[1] - totals[0]).collect();
     pauses_ns.sort_unstable();

@@ -132,6 +132,7 @@ impl<'a> Bench<'a> {
     }
 
     /// Runs `f` and prints what it took and what the collector did meanwhile. A pause is a cycle's.
+    #[inline(never)] // 6 KiB of figures on the stack, which a collection would scan with every row
     pub(super) fn with_gc(&self, name: &str, f: impl FnOnce()) {
         let ends = ["/wall", "/cycles", "/pause-total", "/pause-max", "/allocated", "/heap-sys"];
         if !self.wants_any(name, &ends) {
@@ -155,6 +156,7 @@ impl<'a> Bench<'a> {
     }
 
     /// Whether the machine has so much memory that nobody uses; a remark if not.
+    #[inline(never)] // as `with_gc`
     pub(super) fn fits(&self, name: &str, bytes: usize) -> bool {
         let free = || {
             let stats = memory_stats();

@@ -27,6 +27,7 @@ const ENDS: [&str; 12] = [
 
 /// Keeps objects of 8 to 1024 bytes without references alive: right after a first fill, and after every object was replaced on average four
 /// times under GOGC=100. The table of references to them is not counted as overhead.
+#[inline(never)] // 6 KiB of figures on the stack, which a collection would scan with every other row
 pub(super) fn overhead(bench: &Bench) {
     let live = if bench.quick { 16 * MIB } else { 128 * MIB };
     if !bench.wants_any("mem/", &ENDS) || !bench.fits("mem", 3 * live) {

@@ -74,6 +74,7 @@ struct State {
     last_end_ns: u64,
     total: Totals,
     pauses_ns: [u64; PAUSES],
+    pause_ends_ns: [u64; PAUSES],
     stacks: Bytes,
     /// Free slots in spans when the last cycle began.
     slack: Bytes,
@@ -104,8 +105,7 @@ pub(crate) const PAUSES: usize = 256;
 pub(crate) struct Totals {
     pub(crate) forced: u32,
     pub(crate) pause_ns: u64,
-    pub(crate) freed: Bytes,
-    pub(crate) live_objects: usize,
+    /// What the last one found live.
     pub(crate) live: Bytes,
 }
 
@@ -116,8 +116,9 @@ static STATE: Mutex<State> = Mutex::new(State {
     sweeps_in_stop: false,
     forced_period_ns: FORCED_PERIOD_NS,
     last_end_ns: 0,
-    total: Totals { forced: 0, pause_ns: 0, freed: Bytes(0), live_objects: 0, live: Bytes(0) },
+    total: Totals { forced: 0, pause_ns: 0, live: Bytes(0) },
     pauses_ns: [0; PAUSES],
+    pause_ends_ns: [0; PAUSES],
     stacks: Bytes(0),
     slack: Bytes(0),
 });
@@ -261,9 +262,15 @@ pub(crate) fn totals() -> Totals {
     STATE.lock().total
 }
 
-/// The last cycles' pauses: that of cycle n, counted from 0, is at n % [`PAUSES`].
-pub(crate) fn pauses_ns() -> [u64; PAUSES] {
-    STATE.lock().pauses_ns
+/// The last cycles' pauses, and when each ended: that of cycle n, counted from 0, is at n % [`PAUSES`].
+pub(crate) fn pauses_ns() -> ([u64; PAUSES], [u64; PAUSES]) {
+    let state = STATE.lock();
+    (state.pauses_ns, state.pause_ends_ns)
+}
+
+/// When the last cycle ended.
+pub(crate) fn last_end_ns() -> u64 {
+    STATE.lock().last_end_ns
 }
 
 pub(crate) fn goal() -> Bytes {
@@ -292,8 +299,7 @@ pub(crate) fn collect_stopped(held: &SafepointsHeld, reason: Reason) {
         HEAP.clear_marks();
     } else {
         state.total.live = marked.bytes;
-        state.total.live_objects = marked.objects;
-        state.total.freed.0 += HEAP.begin_sweep(marked.bytes).0;
+        HEAP.begin_sweep(marked.bytes);
     }
     if state.sweeps_in_stop {
         HEAP.sweep_all();
@@ -310,7 +316,9 @@ pub(crate) fn collect_stopped(held: &SafepointsHeld, reason: Reason) {
     state.total.pause_ns += end_ns - start_ns;
     state.total.forced += u32::from(reason == Reason::Forced);
     let number = CYCLES.fetch_add(1, Ordering::Release) + 1;
-    state.pauses_ns[(number - 1) as usize % PAUSES] = end_ns - start_ns;
+    let place = (number - 1) as usize % PAUSES;
+    state.pauses_ns[place] = end_ns - start_ns;
+    state.pause_ends_ns[place] = end_ns;
     if state.traces {
         let cycle = Cycle {
             number,

@@ -83,6 +83,11 @@ impl Cache {
         self.current.iter().copied().enumerate().filter(|(_, span)| !core::ptr::eq(*span, &EMPTY))
     }
 
+    /// How many slots of this class are free here.
+    pub(super) fn free_slots(&self, class: SpanClass) -> usize {
+        self.current[class.index() as usize].free_slots()
+    }
+
     /// Gives all spans and pages back, for the collector to see the heap as it is, or because the CPU stops.
     pub(crate) fn flush(&mut self, heap: &Heap) {
         for entry in &mut self.current {

@@ -46,7 +46,7 @@ impl Heap {
         page_heap.pages.summarize();
         page_heap.check(self)?;
         let at = page_heap.arenas.page(0);
-        let mut found = Found::default();
+        let mut found = Found::nothing();
         for span in page_heap.spans.all() {
             ensure(span.raw_state() <= State::Large as u8, "a span is in a state", address_of(span))?;
             found.free += usize::from(span.state() == State::Free);
@@ -63,6 +63,7 @@ impl Heap {
             )?;
             found.pages += span.pages().0;
             let is_swept = span.is_swept(self.generation());
+            found.objects[span.raw_class() as usize] += span.allocated_slots();
             found.live_bytes += span.counted_slots(is_swept) * span.slot_bytes().0;
             found.unswept += if is_swept { 0 } else { span.pages().0 };
             found.listed += usize::from(span.state() != State::Cached);
@@ -72,6 +73,8 @@ impl Heap {
         ensure(found.pages == self.map.owned().0, "pages in spans are counted", at)?;
         ensure(found.live_bytes == self.live().0, "live bytes are counted", at)?;
         ensure(found.unswept == self.unswept().0, "unswept pages are counted", at)?;
+        let counted = found.objects.iter().enumerate().all(|(class, &objects)| objects == self.counts.held(class));
+        ensure(counted, "each class's objects are counted", at)?;
         let waiting = page_heap.spans.check_free(|span| span.state() == State::Free);
         ensure(waiting == Some(found.free), "every unused record waits in its pool", at)?;
         self.check_lists(&page_heap, found.listed)?;
@@ -129,8 +132,9 @@ impl Heap {
 }
 
 /// What the spans say, all together.
-#[derive(Default)]
 struct Found {
+    /// By class.
+    objects: [usize; SpanClass::COUNT],
     pages: usize,
     live_bytes: usize,
     unswept: usize,
@@ -139,6 +143,21 @@ struct Found {
     /// Records that are no span, in their pool and in supplies.
     free: usize,
     supplied: usize,
+}
+
+impl Found {
+    fn nothing() -> Found {
+        Found {
+            objects: [0; SpanClass::COUNT],
+            pages: 0,
+            live_bytes: 0,
+            unswept: 0,
+            listed: 0,
+            cached: 0,
+            free: 0,
+            supplied: 0,
+        }
+    }
 }
 
 impl PageHeap {
@@ -227,7 +246,12 @@ impl Span {
         ensure(self.state() != State::Large || self.free_slots() == 0, "a large span is allocated", at)
     }
 
-    /// The slots that count as allocated: of a cached one all, of an unswept one what is marked.
+    /// The slots that have an object, dead or alive: of a cached one all.
+    fn allocated_slots(&self) -> usize {
+        self.slots() as usize - if self.state() == State::Cached { 0 } else { self.free_slots() }
+    }
+
+    /// The slots that count as live: of a cached one all, of an unswept one what is marked.
     fn counted_slots(&'static self, is_swept: bool) -> usize {
         match self.state() {
             State::Cached => self.slots() as usize,

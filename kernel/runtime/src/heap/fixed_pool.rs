@@ -18,6 +18,7 @@ pub(crate) struct FixedPool<T> {
     slots: Table<Slot<T>>,
     /// The record last given back; each of these names the next.
     free: u32,
+    in_use: usize,
 }
 
 /// Cache lines of their own: records are written by different CPUs.
@@ -29,7 +30,7 @@ struct Slot<T> {
 
 impl<T: Sync + 'static> FixedPool<T> {
     pub(crate) const fn new() -> FixedPool<T> {
-        FixedPool { slots: Table::new(), free: NONE }
+        FixedPool { slots: Table::new(), free: NONE, in_use: 0 }
     }
 
     /// Takes addresses for `capacity` records (below 2³²), once, before the first is taken. `false`: there are none.
@@ -48,10 +49,12 @@ impl<T: Sync + 'static> FixedPool<T> {
         if self.free != NONE {
             let slot = &self.slots.entries()[self.free as usize];
             self.free = slot.next_free.load(Relaxed);
+            self.in_use += 1;
             return Ok(for_ever(&slot.record));
         }
         self.slots.make_room(platform, 1)?;
         self.slots.push(Slot { record: make(), next_free: AtomicU32::new(NONE) });
+        self.in_use += 1;
         Ok(self.slots.entries().last().map(|slot| for_ever(&slot.record)).expect("just pushed"))
     }
 
@@ -60,6 +63,7 @@ impl<T: Sync + 'static> FixedPool<T> {
         let index = self.index_of(record);
         self.slots.entries()[index].next_free.store(self.free, Relaxed);
         self.free = index as u32;
+        self.in_use -= 1;
     }
 
     /// The number of a record of this pool, dense from 0, the same for as long as the system runs.
@@ -80,6 +84,11 @@ impl<T: Sync + 'static> FixedPool<T> {
             at = slot.next_free.load(Relaxed);
         }
         Some(count)
+    }
+
+    /// The memory of the records that were taken and not given back.
+    pub(crate) fn in_use(&self) -> Bytes {
+        Bytes(self.in_use * size_of::<Slot<T>>())
     }
 
     /// The memory of all records.
@@ -141,6 +150,7 @@ mod tests {
         }
         pool.give_back(taken[7]);
         pool.give_back(taken[late]);
+        assert_eq!(pool.in_use(), Bytes((count - 2) * 64));
         let given_back = |number: &AtomicUsize| [7, late].contains(&number.load(Relaxed));
         assert_eq!((pool.check_free(given_back), pool.check_free(|_| false)), (Some(2), None));
         for expected in [late, 7] {

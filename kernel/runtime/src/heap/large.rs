@@ -37,6 +37,7 @@ impl Heap {
         span.set_state(State::Large);
         self.central(span.class()).put(span);
         self.live.fetch_add(pages.bytes().0, Relaxed);
+        self.counts.large_allocated(span);
         let base = core::ptr::with_exposed_provenance_mut::<u8>(span.base().0);
         Ok(NonNull::new(base).expect("no arena starts at 0"))
     }
@@ -56,7 +57,9 @@ impl Heap {
         if reading.kind == Kind::Precise {
             span.write_reading(0, reading);
         }
+        self.counts.given_up(span.class(), 1);
         span.set_class(SpanClass::large(reading.kind));
+        self.counts.taken(span.class(), 1);
     }
 
     /// Gives the pages of a large object back at once. Takes its class's lock, then the page heap's.
@@ -73,6 +76,7 @@ impl Heap {
             self.sweep.unswept.fetch_sub(span.pages().0, Relaxed);
         }
         self.live.fetch_sub(span.pages().bytes().0, Relaxed);
+        self.counts.freed(span, 1);
         self.page_heap.lock().free(&self.map, span);
     }
 }

@@ -45,6 +45,9 @@
 //! never from the heap they describe. Before anything is marked, all is swept. Locks: the page heap's, a class's; no function
 //! returns with either, the walker alone holds both, and callers hold safepoints off around all of them.
 //!
+//! How much of each class was allocated and freed, and how often each level was asked, is counted where a span changes hands, never on the
+//! way of an object for which there is a slot (`counts`).
+//!
 //! What the records take, for each GiB of heap: 1 MiB to find a page's span, 34 KiB to find free pages, and 320 bytes a
 //! span.
 
@@ -53,6 +56,7 @@ mod cache;
 mod central;
 mod check;
 mod clobber;
+mod counts;
 mod find_object;
 mod fixed_pool;
 mod free;
@@ -83,12 +87,14 @@ mod tests;
 
 pub(crate) use cache::{Cache, EMPTY};
 pub(crate) use clobber::clobber;
+pub(crate) use counts::{Counted, Level};
 pub(crate) use find_object::{Snapshot, prefetch};
 pub(crate) use fixed_pool::FixedPool;
 pub(crate) use marks::Slot;
 pub use pattern::Pattern;
 pub(crate) use pattern::Reading;
 pub(crate) use release::Portion;
+pub(crate) use size_class::SIZE_CLASSES;
 pub(crate) use span::{Object, Span};
 pub(crate) use span_class::{Kind, References, SpanClass};
 pub(crate) use tiny::BLOCK;
@@ -98,6 +104,7 @@ use crate::addr::{Bytes, Pages, Range};
 use crate::platform::{OutOfFrames, Platform};
 use central::Central;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use counts::Counts;
 use find_object::SpanMap;
 use page_heap::PageHeap;
 use span::State;
@@ -120,6 +127,13 @@ impl From<OutOfFrames> for Shortage {
     }
 }
 
+/// The memory of the records of spans, those that wait for their next use included or not, and of what finds spans and free pages.
+pub(crate) struct Records {
+    pub(crate) spans_in_use: Bytes,
+    pub(crate) spans: Bytes,
+    pub(crate) finders: Bytes,
+}
+
 pub(crate) struct Heap {
     map: SpanMap,
     live: AtomicUsize,
@@ -127,6 +141,7 @@ pub(crate) struct Heap {
     clobbers: AtomicBool,
     combined: AtomicUsize,
     sweep: Sweep,
+    counts: Counts,
     platform: Once<&'static dyn Platform>,
     page_heap: Mutex<PageHeap>,
     centrals: [Central; SpanClass::COUNT],
@@ -143,6 +158,7 @@ impl Heap {
             clobbers: AtomicBool::new(false),
             combined: AtomicUsize::new(0),
             sweep: Sweep::new(),
+            counts: Counts::new(),
             platform: Once::new(),
             page_heap: Mutex::new(PageHeap::new()),
             centrals: [const { Central::new() }; SpanClass::COUNT],
@@ -226,10 +242,14 @@ impl Heap {
         self.map.owned()
     }
 
-    /// The memory of the records of spans, and of what finds spans and free pages.
-    pub(crate) fn records(&self) -> (Bytes, Bytes) {
+    /// What the heap's records take.
+    pub(crate) fn records(&self) -> Records {
         let page_heap = self.page_heap.lock();
-        (page_heap.spans.committed(), Bytes(page_heap.arenas.records().0 + page_heap.pages.records().0))
+        Records {
+            spans_in_use: page_heap.spans.in_use(),
+            spans: page_heap.spans.committed(),
+            finders: Bytes(page_heap.arenas.records().0 + page_heap.pages.records().0),
+        }
     }
 
     /// The spans in use, each at the time when it is reached. No lock is held meanwhile.
@@ -251,10 +271,15 @@ impl Heap {
         self.may_allocate(even_past_trigger)?;
         self.sweep_share(class.pages());
         let span = match self.take_partial(class) {
-            Some(span) => span,
+            Some(span) => {
+                self.counts.passed(Level::Central);
+                span
+            }
             None => self.allocate_span(supply, class, class.pages(), Pages(1))?,
         };
-        self.live.fetch_add(span.free_slots() * span.slot_bytes().0, Relaxed);
+        let free = span.free_slots();
+        self.live.fetch_add(free * span.slot_bytes().0, Relaxed);
+        self.counts.taken(class, free);
         span.set_state(State::Cached);
         span.begin_allocating();
         Ok(span)
@@ -263,7 +288,9 @@ impl Heap {
     /// Takes back a span that `take_span` gave.
     fn put_span(&self, span: &'static Span) {
         span.end_allocating();
-        self.live.fetch_sub(span.free_slots() * span.slot_bytes().0, Relaxed);
+        let free = span.free_slots();
+        self.live.fetch_sub(free * span.slot_bytes().0, Relaxed);
+        self.counts.given_up(span.class(), free);
         span.set_state(State::Central);
         self.central(span.class()).put(span);
     }
@@ -294,16 +321,21 @@ impl Heap {
     ) -> Result<&'static Span, OutOfFrames> {
         let is_short = pages < TOO_MANY && align <= Pages(1);
         if is_short && let Some(span) = supply.take(self.platform(), &self.map, class, pages)? {
+            self.counts.passed(Level::Supply);
             return Ok(span);
         }
         let mut page_heap = self.page_heap.lock();
         if is_short && supply.is_empty() {
             page_heap.fill(self.platform(), &self.map, supply)?;
+            self.counts.passed(Level::Fill);
             if let Some(span) = supply.take(self.platform(), &self.map, class, pages)? {
+                self.counts.passed(Level::Supply);
                 return Ok(span);
             }
         }
-        page_heap.allocate(self.platform(), &self.map, class, pages, align)
+        let span = page_heap.allocate(self.platform(), &self.map, class, pages, align)?;
+        self.counts.passed(Level::PageHeap);
+        Ok(span)
     }
 
     /// Takes the pages back that a CPU has put by.

@@ -20,6 +20,8 @@ pub(super) struct PageHeap {
     fresh: usize,
     /// How much of the platform's memory is to stay free, because of the memory limit.
     pub(super) least_free: Bytes,
+    /// How often the heap has grown.
+    pub(super) growths: usize,
 }
 
 impl PageHeap {
@@ -30,6 +32,7 @@ impl PageHeap {
             spans: FixedPool::new(),
             fresh: 0,
             least_free: Bytes(0),
+            growths: 0,
         }
     }
 
@@ -173,6 +176,7 @@ impl PageHeap {
         self.pages.add(end, chunks);
         (end..end + chunks).for_each(|chunk| self.pages.set_released(chunk * CHUNK_PAGES, CHUNK_PAGES, true));
         map.add_released(Pages(chunks * CHUNK_PAGES));
+        self.growths += 1;
         Ok(())
     }
 

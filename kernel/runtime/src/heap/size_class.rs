@@ -7,7 +7,7 @@
 use crate::addr::{KIB, PAGE};
 
 /// With the one for large objects.
-pub(super) const SIZE_CLASSES: usize = 68;
+pub(crate) const SIZE_CLASSES: usize = 68;
 /// Requests above this many bytes are large. Go leaves the last word of 32 KiB to a type header; the boundary is kept.
 pub(super) const LARGEST_SMALL: usize = 32 * KIB - 8;
 /// Larger objects have no pointer map: one word of mask says it all up to here, and every such span is one page.

@@ -18,6 +18,16 @@ pub(crate) enum Kind {
     Ambiguous = 2,
 }
 
+impl Kind {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Kind::Noscan => "noscan",
+            Kind::Precise => "precise",
+            Kind::Ambiguous => "ambiguous",
+        }
+    }
+}
+
 /// Where it says which words of an object may be references.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum References {
@@ -86,6 +96,12 @@ impl SpanClass {
         (number / 3 < SIZE_CLASSES).then(|| SpanClass::new((number / 3) as u8, kind))
     }
 
+    /// The class of so large slots, 0 for large objects, and this kind.
+    pub(crate) const fn of(size_class: usize, kind: Kind) -> SpanClass {
+        debug_assert!(size_class < SIZE_CLASSES);
+        SpanClass::new(size_class as u8, kind)
+    }
+
     /// The class with this [`index`](SpanClass::index), which is below [`COUNT`](SpanClass::COUNT).
     pub(crate) const fn from_index(index: u8) -> SpanClass {
         debug_assert!((index as usize) < SpanClass::COUNT);
@@ -117,7 +133,7 @@ impl SpanClass {
         }
     }
 
-    const fn size_class(self) -> usize {
+    pub(crate) const fn size_class(self) -> usize {
         match self.0.checked_sub(PATTERNED) {
             None => self.0 as usize % SIZE_CLASSES,
             Some(0) => 0,

@@ -32,17 +32,11 @@ pub(super) struct Sweep {
     pub(super) unswept: AtomicUsize,
     /// The classes before this one ([`SpanClass::by_size`]) have no unswept span.
     pub(super) next_class: AtomicUsize,
-    freed_objects: AtomicUsize,
 }
 
 impl Sweep {
     pub(super) const fn new() -> Sweep {
-        Sweep {
-            generation: AtomicU8::new(0),
-            unswept: AtomicUsize::new(0),
-            next_class: AtomicUsize::new(0),
-            freed_objects: AtomicUsize::new(0),
-        }
+        Sweep { generation: AtomicU8::new(0), unswept: AtomicUsize::new(0), next_class: AtomicUsize::new(0) }
     }
 }
 
@@ -66,11 +60,6 @@ impl Heap {
     /// Sweeps some spans more; `false` if there were none. Takes locks for each, never two.
     pub(crate) fn sweep_some(&self) -> bool {
         (0..PORTION).take_while(|_| self.sweep_one().is_some()).count() > 0
-    }
-
-    /// Objects whose slots sweeping has freed since the start.
-    pub(crate) fn freed_objects(&self) -> usize {
-        self.sweep.freed_objects.load(Relaxed)
     }
 
     /// Whether the slot has an object that the last marking found alive, or that was allocated since.
@@ -180,7 +169,7 @@ impl Heap {
         }
         let swept = span.sweep();
         span.set_generation(self.generation());
-        self.sweep.freed_objects.fetch_add(swept.freed, Relaxed);
+        self.counts.freed(span, swept.freed);
         self.sweep.unswept.fetch_sub(span.pages().0, Relaxed);
         swept.is_in_use
     }

@@ -268,6 +268,39 @@ fn past_the_trigger_only_who_insists_gets_a_new_span() {
 }
 
 #[test]
+fn objects_are_counted_by_class_and_each_level_when_it_is_asked() {
+    let (heap, _) = heap();
+    let mut cache = Cache::new();
+    let class = class(KIB, Kind::Noscan);
+    let levels = |heap: &Heap| {
+        let passed = [Level::Central, Level::Supply, Level::Fill, Level::PageHeap].map(|level| heap.passed(level));
+        (passed, heap.growths())
+    };
+    let objects: Vec<_> = (0..25).map(|_| allocate(heap, &mut cache, class).expect("memory")).collect();
+    assert_eq!(heap.counted(class, &cache), Counted { allocated: 25, freed: 0 });
+    assert_eq!(levels(heap), ([0, 4, 1, 0], 1));
+    // Given back at once, and the slot is free when the CPU gives up the span: it was never allocated.
+    // SAFETY: it is not used again.
+    unsafe { cache.free(class, pointer(objects[24])) };
+    assert_eq!(heap.counted(class, &cache), Counted { allocated: 24, freed: 0 });
+    cache.flush(heap);
+    assert_eq!(heap.counted(class, &cache), Counted { allocated: 24, freed: 0 });
+    for &object in &objects[..10] {
+        assert!(heap.find(object).is_some_and(Object::mark_stopped));
+    }
+    sweep(heap);
+    assert_eq!(heap.counted(class, &cache), Counted { allocated: 24, freed: 14 });
+    allocate(heap, &mut cache, class).expect("memory");
+    assert_eq!((heap.counted(class, &cache).allocated, levels(heap)), (25, ([1, 4, 1, 0], 1)));
+    let large = heap.allocate_large(&mut cache, Bytes(5 * MIB), 8, Kind::Noscan, false).expect("memory");
+    assert_eq!((heap.counted_large(), levels(heap)), ((Bytes(5 * MIB), Bytes(0)), ([1, 4, 1, 1], 2)));
+    // SAFETY: it is not used again.
+    unsafe { heap.free_large(large) };
+    assert_eq!(heap.counted_large(), (Bytes(5 * MIB), Bytes(5 * MIB)));
+    heap.check_with(&[&cache]).expect("a sound heap");
+}
+
+#[test]
 fn running_out_of_frames_at_any_point_leaves_the_heap_sound_and_usable() {
     let script = |heap: &Heap, cache: &mut Cache| -> Result<(), Shortage> {
         for bytes in [8, 512, 32_760] {

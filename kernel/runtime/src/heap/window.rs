@@ -101,7 +101,7 @@ impl Span {
         self.words().iter().any(|bits| bits.allocated.load(Relaxed) != u64::MAX)
     }
 
-    pub(super) fn free_slots(&self) -> usize {
+    pub(crate) fn free_slots(&self) -> usize {
         let current = self.window_start.load(Relaxed) as usize / 64;
         let elsewhere = self.words().iter().enumerate().filter(|&(word, _)| word != current);
         elsewhere.map(|(_, bits)| bits.allocated.load(Relaxed).count_zeros() as usize).sum::<usize>()

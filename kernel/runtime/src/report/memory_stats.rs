@@ -5,90 +5,149 @@
 
 use crate::cpu::SafepointsHeld;
 use crate::gc::{self, HEAP, PAUSES};
-use crate::platform::mapped;
+use crate::heap::{Cache, Kind, SIZE_CLASSES, SpanClass};
+use crate::platform::{mapped, platform};
 use crate::stack;
 
-/// A snapshot. Sizes in bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A snapshot. Sizes in bytes; an object counts with its slot, a large one with its pages.
+///
+/// An object that its owner gave back while its span was this CPU's counts neither as allocated nor as freed.
+#[derive(Clone, Debug, PartialEq)]
 pub struct MemoryStats {
-    /// Live at the last collection, and allocated since; a span in a CPU's cache counts as allocated.
-    pub heap_alloc: usize,
-    /// Allocated since the start, but for what its owner gave back; counted as `heap_alloc` is.
+    /// `heap_alloc` by another name, as in Go.
+    pub alloc: usize,
+    /// Allocated since the start.
     pub total_alloc: usize,
-    /// What the heap has grown to.
+    /// The sum of all that end in `_sys`, but for the caches'. Without `heap_released` it is what the machine has given, and what a memory
+    /// limit limits.
+    pub sys: usize,
+    /// Objects allocated since the start.
+    pub mallocs: usize,
+    /// Of those, freed; `tiny_allocs` are in both.
+    pub frees: usize,
+    /// Objects that share a slot with one before them. Go: the metric `/gc/heap/tiny/allocs:objects`.
+    pub tiny_allocs: usize,
+    /// Objects that are allocated: live, or garbage that is not yet found.
+    pub heap_alloc: usize,
+    /// What the heap has grown to: `heap_idle` and `heap_inuse`.
     pub heap_sys: usize,
-    /// How much of that has no memory behind it: the machine has it back, or has not been asked yet.
-    pub heap_released: usize,
-    /// How much of it is mapped by pages of 2 MiB. `None`: this Linux does not tell.
-    pub heap_huge: Option<usize>,
+    /// In no span.
+    pub heap_idle: usize,
     /// In spans.
     pub heap_inuse: usize,
-    /// The rest of `heap_sys`: free.
-    pub heap_idle: usize,
-    /// Objects that the last collection found live.
+    /// How much of `heap_idle` has no memory behind it: the machine has it back, or has not been asked yet.
+    pub heap_released: usize,
+    /// How much of `heap_sys` is mapped by pages of 2 MiB. `None`: this Linux does not tell.
+    pub heap_huge: Option<usize>,
+    /// `mallocs` without `frees`.
     pub heap_objects: usize,
-    /// What the last collection found live.
+    /// What the last collection found live. Go: `/gc/heap/live:bytes`.
     pub heap_marked: usize,
-    /// The heap's size at which the next collection runs.
-    pub next_gc: usize,
-    pub num_gc: u64,
-    /// Of those, asked for by `collect()`.
-    pub num_forced_gc: u32,
-    pub pause_total_ns: u64,
-    /// The last 256 collections' pauses, a ring: that of collection n, counted from 0, is at n % 256.
-    pub pause_ns: [u64; PAUSES],
     /// For stacks of threads, and those that wait for one.
     pub stack_inuse: usize,
     /// The same: stacks are not taken from the heap.
     pub stack_sys: usize,
-    /// For the records of spans.
+    /// For the records of spans, and of pages that a CPU has ready for spans.
+    pub mspan_inuse: usize,
+    /// For all such records.
     pub mspan_sys: usize,
+    /// The CPUs' caches.
+    pub mcache_inuse: usize,
+    /// The same: they are part of the image.
+    pub mcache_sys: usize,
     /// For what finds spans and free pages, and for the grey objects.
     pub gc_sys: usize,
     /// For all else: records of threads, page tables, what waits for page faults.
     pub other_sys: usize,
-    /// The sum of all that end in `_sys`. Without `heap_released` it is what the machine has given, and what a memory limit limits.
-    pub sys: usize,
-    /// Objects that all collections have found dead, as far as they are swept: after [`collect`](crate::collect), all.
-    pub frees: usize,
-    /// Objects that share a slot with one before them. No other count has them. Go: the metric `/gc/heap/tiny/allocs:objects`.
-    pub tiny_allocs: usize,
+    /// The heap's size at which the next collection runs.
+    pub next_gc: usize,
+    /// When the last collection ended, in nanoseconds since boot; 0: there was none.
+    pub last_gc: u64,
+    pub pause_total_ns: u64,
+    /// The last 256 collections' pauses, a ring: that of collection n, counted from 0, is at n % 256.
+    pub pause_ns: [u64; PAUSES],
+    /// When each of them ended, in nanoseconds since boot.
+    pub pause_end: [u64; PAUSES],
+    pub num_gc: u64,
+    /// Of those, asked for by `collect()`.
+    pub num_forced_gc: u32,
+    /// The share of the time since boot that collections took.
+    pub gc_cpu_fraction: f64,
+    /// By size class, the first being that of large objects. Go: `BySize`, which leaves those out.
+    pub by_size: [BySize; SIZE_CLASSES],
 }
 
-/// Reads the figures. Costs a few hundred loads, and a few for each 2 MiB of the heap; takes the collector's lock for a moment.
+/// The objects of one size class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BySize {
+    /// A slot's; 0: large, each as long as its pages.
+    pub size: usize,
+    pub mallocs: usize,
+    pub frees: usize,
+}
+
+/// Reads the figures. Costs about a thousand loads, and a few for each 2 MiB of the heap; takes the collector's lock for a moment.
 pub fn memory_stats() -> MemoryStats {
     let held = SafepointsHeld::enter();
-    let totals = gc::totals();
-    let (spans, finders) = HEAP.records();
+    let (totals, (pause_ns, pause_end)) = (gc::totals(), gc::pauses_ns());
+    let records = HEAP.records();
     // SAFETY: nobody collects in this section.
     let grey = unsafe { held.grey() }.committed();
+    // SAFETY: the only reference in this section.
+    let cache = unsafe { held.cache() };
+    let tiny_allocs = HEAP.combined() + cache.combined();
+    let by_size = core::array::from_fn(|size_class| by_size(size_class, cache));
+    let sum = |figure: fn(&BySize) -> usize| by_size.iter().map(figure).sum::<usize>();
+    let (mallocs, frees) = (sum(|class| class.mallocs), sum(|class| class.frees));
+    let (large_allocated, large_freed) = HEAP.counted_large();
+    let total_alloc = sum(|class| class.size * class.mallocs) + large_allocated.0;
+    let heap_alloc = total_alloc - sum(|class| class.size * class.frees) - large_freed.0;
     let (heap_sys, heap_released, heap_inuse) = (HEAP.grown().0, HEAP.released().0, HEAP.pages_in_use().bytes().0);
-    let (stack_sys, mspan_sys, gc_sys) = (stack::committed().0, spans.0, finders.0 + grey.0);
+    let (stack_sys, mspan_sys, gc_sys) = (stack::committed().0, records.spans.0, records.finders.0 + grey.0);
     let named = HEAP.with_memory().0 + stack_sys + mspan_sys + gc_sys;
     let other_sys = mapped().0.saturating_sub(named);
+    let mcache_sys = platform().cpu_count() * size_of::<Cache>();
     MemoryStats {
-        heap_alloc: HEAP.live().0,
-        total_alloc: HEAP.live().0 + totals.freed.0,
+        alloc: heap_alloc,
+        total_alloc,
+        sys: named + heap_released + other_sys,
+        mallocs: mallocs + tiny_allocs,
+        frees: frees + tiny_allocs,
+        tiny_allocs,
+        heap_alloc,
         heap_sys,
+        heap_idle: heap_sys - heap_inuse,
+        heap_inuse,
         heap_released,
         heap_huge: HEAP.on_huge_pages().map(|bytes| bytes.0),
-        heap_inuse,
-        heap_idle: heap_sys - heap_inuse,
-        heap_objects: totals.live_objects,
+        heap_objects: mallocs - frees,
         heap_marked: totals.live.0,
-        next_gc: gc::goal().0,
-        num_gc: gc::cycles(),
-        num_forced_gc: totals.forced,
-        pause_total_ns: totals.pause_ns,
-        pause_ns: gc::pauses_ns(),
         stack_inuse: stack_sys,
         stack_sys,
+        mspan_inuse: records.spans_in_use.0,
         mspan_sys,
+        mcache_inuse: mcache_sys,
+        mcache_sys,
         gc_sys,
         other_sys,
-        sys: named + heap_released + other_sys,
-        frees: HEAP.freed_objects(),
-        // SAFETY: the only reference in this section.
-        tiny_allocs: HEAP.combined() + unsafe { held.cache() }.combined(),
+        next_gc: gc::goal().0,
+        last_gc: gc::last_end_ns(),
+        pause_total_ns: totals.pause_ns,
+        pause_ns,
+        pause_end,
+        num_gc: gc::cycles(),
+        num_forced_gc: totals.forced,
+        gc_cpu_fraction: totals.pause_ns as f64 / platform().now().max(1) as f64,
+        by_size,
+    }
+}
+
+fn by_size(size_class: usize, cache: &Cache) -> BySize {
+    let classes = [Kind::Noscan, Kind::Precise, Kind::Ambiguous].map(|kind| SpanClass::of(size_class, kind));
+    let counted = classes.map(|class| HEAP.counted(class, cache));
+    BySize {
+        size: classes[0].slot_bytes(),
+        mallocs: counted.iter().map(|counted| counted.allocated).sum(),
+        frees: counted.iter().map(|counted| counted.freed).sum(),
     }
 }

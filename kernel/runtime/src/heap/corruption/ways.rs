@@ -153,6 +153,7 @@ pub(super) fn of_heap(lab: &mut Lab, random: &mut Random) -> Vec<(&'static str, 
     let (records, record_count) = lab.cache.supply.places();
     let tiny = lab.cache.tiny.place();
     let live: *const AtomicUsize = &raw const heap.live;
+    let [allocated, freed] = heap.counts.places(class);
     vec![
         ("a used page free", vec![flip(first as u64)]),
         ("a large object's last page free", vec![flip(of(large) + large.pages().0 as u64 - 1)]),
@@ -208,6 +209,8 @@ pub(super) fn of_heap(lab: &mut Lab, random: &mut Random) -> Vec<(&'static str, 
         ("live with any bit flipped", vec![write(live, |live| live ^ 1 << random.below(64))]),
         ("a page more to sweep", vec![write(heap.sweep.unswept.as_ptr(), |pages| pages + 1)]),
         ("a generation later", vec![write(heap.sweep.generation.as_ptr(), |generation| generation + 1)]),
+        ("an object allocated more", vec![write(allocated, |count| count + 1)]),
+        ("an object freed less", vec![write(freed, |count| count.wrapping_sub(1))]),
         ("the trigger", vec![write(&raw const heap.trigger, |trigger| trigger ^ 1 << 20)]),
         ("a page without owner", vec![write(owner(of(partial)), |_| 0)]),
         ("a page of another's", vec![write(owner(of(partial)), |_| record(large))]),

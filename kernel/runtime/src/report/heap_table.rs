@@ -1,0 +1,177 @@
+//! The heap class by class, and how often each of its levels was asked. Go: the table at the head of sizeclasses.go, with what is in it now.
+//!
+//! Unsafe here: the access to this CPU's cache.
+#![allow(unsafe_code)]
+
+use crate::cpu::SafepointsHeld;
+use crate::gc::HEAP;
+use crate::heap::{Cache, Counted, Level, SpanClass};
+use alloc::vec;
+use alloc::vec::Vec;
+use core::fmt;
+
+/// The spans of one size class and kind. Sizes in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct ClassFigures {
+    /// Go's number; 0: large objects.
+    pub size_class: usize,
+    /// What the collector assumes of the words of its objects: `noscan`, `precise` or `ambiguous`.
+    pub kind: &'static str,
+    /// The size of a slot; 0: each object has its own.
+    pub slot_bytes: usize,
+    pub mallocs: usize,
+    pub frees: usize,
+    pub objects: usize,
+    pub bytes: usize,
+    /// Behind the last slots of all its spans. A precise span has its pointer map there.
+    pub tail_waste: usize,
+    pub spans: usize,
+    /// Of those, with free slots, and without.
+    pub partial: usize,
+    pub full: usize,
+    /// The pages of its spans.
+    pub in_use: usize,
+}
+
+/// How often each level of the heap was asked since the start, from the first to the last. What a level cannot do the next must.
+///
+/// An object that its owner gave back while its span was this CPU's is not counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct HeapLevels {
+    /// Objects for which this CPU's span had a free slot.
+    pub fast: usize,
+    /// Full spans of this CPU's that were replaced: by one from its class's central list, or by a new one.
+    pub refills: usize,
+    /// Objects with a span of their own.
+    pub large: usize,
+    /// Spans taken from a central list.
+    pub central: usize,
+    /// Spans made of pages that the CPU had ready.
+    pub page_cache: usize,
+    /// Searches of the radix tree: for pages for a CPU to have ready, ...
+    pub page_cache_fills: usize,
+    /// ... and for a span's own.
+    pub page_heap: usize,
+    pub growths: usize,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeapTable {
+    /// By kind, and within a kind by size.
+    pub classes: Vec<ClassFigures>,
+    pub levels: HeapLevels,
+}
+
+/// Counts what is in every span. Costs about as many steps as there are spans; nobody else runs meanwhile.
+pub fn heap_table() -> HeapTable {
+    let mut classes = vec![ClassFigures::default(); SpanClass::COUNT];
+    let held = SafepointsHeld::enter();
+    held.on_system_stack(|| {
+        for span in HEAP.spans() {
+            let class = &mut classes[span.class().index() as usize];
+            let (free, slot_bytes, pages) = (span.free_slots(), span.slot_bytes().0, span.pages().bytes().0);
+            class.spans += 1;
+            *if free > 0 { &mut class.partial } else { &mut class.full } += 1;
+            class.objects += span.slots() as usize - free;
+            class.bytes += (span.slots() as usize - free) * slot_bytes;
+            class.tail_waste += pages - span.slots() as usize * slot_bytes;
+            class.in_use += pages;
+        }
+    });
+    // SAFETY: nobody else uses the cache in this section.
+    let cache = unsafe { held.cache() };
+    for (index, figures) in (0..).zip(&mut classes) {
+        let class = SpanClass::from_index(index);
+        let Counted { allocated, freed } = HEAP.counted(class, cache);
+        (figures.mallocs, figures.frees) = (allocated, freed);
+        (figures.size_class, figures.kind, figures.slot_bytes) =
+            (class.size_class(), class.kind().name(), class.slot_bytes());
+    }
+    HeapTable { classes, levels: levels(cache) }
+}
+
+/// How often each level was asked, in a few hundred loads.
+pub fn heap_levels() -> HeapLevels {
+    let held = SafepointsHeld::enter();
+    // SAFETY: nobody else uses the cache in this section.
+    levels(unsafe { held.cache() })
+}
+
+fn levels(cache: &Cache) -> HeapLevels {
+    let [mut small, mut large] = [0; 2];
+    for class in (0..SpanClass::COUNT as u8).map(SpanClass::from_index) {
+        *if class.is_large() { &mut large } else { &mut small } += HEAP.counted(class, cache).allocated;
+    }
+    let [central, page_cache, page_cache_fills, page_heap] =
+        [Level::Central, Level::Supply, Level::Fill, Level::PageHeap].map(|level| HEAP.passed(level));
+    // Whoever got a span was a refill or a large object.
+    let refills = central + page_cache + page_heap - large;
+    HeapLevels {
+        fast: small.saturating_sub(refills),
+        refills,
+        large,
+        central,
+        page_cache,
+        page_cache_fills,
+        page_heap,
+        growths: HEAP.growths(),
+    }
+}
+
+impl HeapTable {
+    pub fn objects(&self) -> usize {
+        self.sum(|class| class.objects)
+    }
+
+    pub fn bytes(&self) -> usize {
+        self.sum(|class| class.bytes)
+    }
+
+    pub fn in_use(&self) -> usize {
+        self.sum(|class| class.in_use)
+    }
+
+    /// The part of the spans' memory that is in no object.
+    pub fn fragmentation(&self) -> f64 {
+        1.0 - self.bytes() as f64 / self.in_use().max(1) as f64
+    }
+
+    fn sum(&self, figure: fn(&ClassFigures) -> usize) -> usize {
+        self.classes.iter().map(figure).sum()
+    }
+}
+
+/// The classes that have spans, their sum, and the levels.
+impl fmt::Display for HeapTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "class kind       slot    objects       bytes tail waste   spans partial    full")?;
+        let mut line = |name: &dyn fmt::Display, slot: usize, figure: &dyn Fn(fn(&ClassFigures) -> usize) -> usize| {
+            let objects = [figure(|class| class.objects), figure(|class| class.bytes)];
+            let spans = [figure(|class| class.spans), figure(|class| class.partial), figure(|class| class.full)];
+            let waste = figure(|class| class.tail_waste);
+            write!(f, "{name:<15} {slot:>5} {:>10} {:>11} {waste:>10}", objects[0], objects[1])?;
+            writeln!(f, " {:>7} {:>7} {:>7}", spans[0], spans[1], spans[2])
+        };
+        for class in self.classes.iter().filter(|class| class.spans > 0) {
+            line(&alloc::format!("{:>5} {}", class.size_class, class.kind), class.slot_bytes, &|figure| figure(class))?;
+        }
+        line(&"  all", 0, &|figure| self.sum(figure))?;
+        let (bytes, in_use) = (self.bytes(), self.in_use());
+        let thousandths = (in_use - bytes) * 1000 / in_use.max(1);
+        let (percent, tenth) = (thousandths / 10, thousandths % 10);
+        writeln!(f, "fragmentation {percent}.{tenth} %: {bytes} of {in_use} bytes in spans are objects")?;
+        let levels = &self.levels;
+        writeln!(
+            f,
+            "asked: fast path {}, refill {}, large {}, central {}, page cache {} (filled {}), page heap {}, growth {}",
+            levels.fast,
+            levels.refills,
+            levels.large,
+            levels.central,
+            levels.page_cache,
+            levels.page_cache_fills,
+            levels.page_heap,
+            levels.growths
+        )
+    }
+}
