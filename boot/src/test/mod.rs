@@ -14,6 +14,7 @@
 mod dump;
 mod gctrace;
 mod gdb_tests;
+mod heap_tour;
 mod icount_tests;
 mod kernel_tests;
 mod process_tests;

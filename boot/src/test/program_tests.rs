@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Boot, Verdict, gctrace, machine, prefix};
+use super::{Boot, Verdict, gctrace, heap_tour, machine, prefix};
 use crate::console::Stream;
 use crate::hosted;
 use crate::image::Image;
@@ -57,6 +57,7 @@ const CASES: &[Case] = &[
     Case { name: "a_malformed_setting_is_one_warning", machines: USUAL, command_line: "GOGC=abc binary-trees 6", status: 0,
         fault: |output| not_once(&output.report, "GOGC").or_else(|| differs(&output.program, &binary_trees(6))) },
     Case { name: "the_tour_runs_when_no_program_is_named", machines: SIZES, command_line: "", status: 0, fault: |output| odd_tour(&output.program) },
+    Case { name: "the_heaps_tour_adds_up", machines: SIZES, command_line: "heap-tour", status: 0, fault: |output| heap_tour::odd(&output.program) },
     Case { name: "an_unknown_program_is_named", machines: USUAL, command_line: "nosuchprogram", status: 2, fault: |output| unsaid(output, "nosuchprogram") },
 ];
 

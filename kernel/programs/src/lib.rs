@@ -4,6 +4,7 @@
 //! line here, nothing else. A binary that wants them says `use programs as _;`, else the linker leaves them all out.
 //!
 //! - [`tour`]: each mechanism in turn, with figures; what runs when nothing else is asked for
+//! - [`heap_tour`]: an object of each kind, and the way that each takes through the heap
 //! - [`bench`]: the rows of the benchmarks in Go that we stand beside
 //! - [`binary_trees`]: the Benchmarks Game's program, allocation and collection and nothing else
 //! - [`spinner`]: a thread that never gives up the processor loses it, and does not stand in the collector's way
@@ -23,6 +24,7 @@ pub mod binary_trees;
 pub mod churn;
 pub mod costs;
 pub mod deep_recursion;
+pub mod heap_tour;
 pub mod panics;
 mod random;
 pub mod shadow;

@@ -4,9 +4,10 @@
 
 #![allow(unsafe_code)]
 
-use crate::addr::{Address, Bytes};
+use crate::addr::{Address, Bytes, Range};
 use crate::cpu::SafepointsHeld;
 use crate::gc::HEAP;
+use crate::heap::ARENA;
 use crate::platform::platform;
 use crate::stack::GROWTHS;
 use core::sync::atomic::Ordering;
@@ -17,6 +18,49 @@ pub use crate::start::address_plan;
 pub fn is_allocated(address: usize) -> bool {
     let _held = SafepointsHeld::enter();
     HEAP.find(address).is_some_and(|object| HEAP.is_alive(object))
+}
+
+/// Where an object lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Go's number of its size class; 0: a large object.
+    pub size_class: usize,
+    /// What the collector assumes of its words: `noscan`, `precise` or `ambiguous`.
+    pub kind: &'static str,
+    /// The number of its slot in its span, ...
+    pub slot: usize,
+    /// ... which has so many, ...
+    pub slots: usize,
+    /// ... each so long.
+    pub slot_bytes: Bytes,
+    pub span: Range,
+    /// Where the span begins: so many arenas and bytes behind the heap's start.
+    pub arena: usize,
+    pub offset: Bytes,
+}
+
+/// Where the allocated object lies into which the address leads. An address is a number here and keeps nothing alive.
+pub fn place_of(address: usize) -> Option<Place> {
+    let _held = SafepointsHeld::enter();
+    let object = HEAP.find(address).filter(|object| HEAP.is_alive(*object))?;
+    let (span, class) = (object.span, object.span.class());
+    let from_start = span.base().0 - HEAP.reserved().start.0;
+    Some(Place {
+        size_class: class.size_class(),
+        kind: class.kind().name(),
+        slot: object.slot as usize,
+        slots: span.slots() as usize,
+        slot_bytes: span.slot_bytes(),
+        span: Range::new(span.base(), span.pages().bytes()),
+        arena: from_start / ARENA.0,
+        offset: Bytes(from_start % ARENA.0),
+    })
+}
+
+/// The heap's addresses, now and as it grows: arenas of 64 MiB.
+pub fn heap_range() -> Range {
+    let _held = SafepointsHeld::enter();
+    HEAP.reserved()
 }
 
 /// Memory that is in nobody's use.

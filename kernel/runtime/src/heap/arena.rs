@@ -19,7 +19,7 @@ use crate::platform::{OutOfFrames, Platform};
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicPtr, Ordering};
 
-pub(super) const ARENA: Bytes = Bytes(64 * MIB);
+pub(crate) const ARENA: Bytes = Bytes(64 * MIB);
 pub(super) const CHUNK: Bytes = Pages(CHUNK_PAGES).bytes();
 /// What is reserved if the address plan has the room; else half, and so on down to one arena.
 pub(super) const MOST: Bytes = Bytes(1024 * GIB);

@@ -85,6 +85,7 @@ pub(crate) mod pretend;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use arena::ARENA;
 pub(crate) use cache::{Cache, EMPTY};
 pub(crate) use clobber::clobber;
 pub(crate) use counts::{Counted, Level};

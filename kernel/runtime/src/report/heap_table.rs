@@ -38,8 +38,8 @@ pub struct ClassFigures {
 /// An object that its owner gave back while its span was this CPU's is not counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct HeapLevels {
-    /// Objects for which this CPU's span had a free slot.
-    pub fast: usize,
+    /// Objects in slots; for all but one of each refill this CPU's span had one free.
+    pub small: usize,
     /// Full spans of this CPU's that were replaced: by one from its class's central list, or by a new one.
     pub refills: usize,
     /// Objects with a span of their own.
@@ -106,15 +106,27 @@ fn levels(cache: &Cache) -> HeapLevels {
         [Level::Central, Level::Supply, Level::Fill, Level::PageHeap].map(|level| HEAP.passed(level));
     // Whoever got a span was a refill or a large object.
     let refills = central + page_cache + page_heap - large;
-    HeapLevels {
-        fast: small.saturating_sub(refills),
-        refills,
-        large,
-        central,
-        page_cache,
-        page_cache_fills,
-        page_heap,
-        growths: HEAP.growths(),
+    HeapLevels { small, refills, large, central, page_cache, page_cache_fills, page_heap, growths: HEAP.growths() }
+}
+
+impl HeapLevels {
+    /// Objects for which this CPU's span had a free slot.
+    pub fn fast(&self) -> usize {
+        self.small.saturating_sub(self.refills)
+    }
+
+    /// What was asked since an earlier time.
+    pub fn since(&self, earlier: &HeapLevels) -> HeapLevels {
+        HeapLevels {
+            small: self.small - earlier.small,
+            refills: self.refills - earlier.refills,
+            large: self.large - earlier.large,
+            central: self.central - earlier.central,
+            page_cache: self.page_cache - earlier.page_cache,
+            page_cache_fills: self.page_cache_fills - earlier.page_cache_fills,
+            page_heap: self.page_heap - earlier.page_heap,
+            growths: self.growths - earlier.growths,
+        }
     }
 }
 
@@ -164,7 +176,7 @@ impl fmt::Display for HeapTable {
         writeln!(
             f,
             "asked: fast path {}, refill {}, large {}, central {}, page cache {} (filled {}), page heap {}, growth {}",
-            levels.fast,
+            levels.fast(),
             levels.refills,
             levels.large,
             levels.central,
