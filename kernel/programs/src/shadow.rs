@@ -3,7 +3,8 @@
 //! 1. A [`Graph`] holds roots, and nodes that they reach; its [`Shadow`] says by numbers which node is where and what is in it.
 //! 2. Each operation changes both: a node is made, linked, unlinked, swapped; a text hung on it; a stack grows, a panic unwinds, the graph
 //!    moves into a new thread and comes back as its result, the world is collected.
-//! 3. Now and then both are walked side by side. What was freed too early, moved, or overwritten shows as a difference.
+//! 3. A [`Store`] has blocks of every size class and kind, made, given back, forgotten, grown and shrunk between the graph's nodes.
+//! 4. Now and then both are walked side by side. What was freed too early, moved, or overwritten shows as a difference.
 //!
 //! Several graphs take turns, so that each one's garbage is allocated between another's live objects. The same seed gives the same
 //! operations; when the timer interrupts them is what differs.
@@ -15,7 +16,11 @@ use alloc::vec::Vec;
 use runtime::prelude::*;
 use runtime::program::{Arguments, MISUSED};
 
+mod store;
+
 use crate::random::Random;
+use runtime::heap_table;
+use store::Store;
 
 const LINKS: usize = 3;
 const ROOTS: usize = 16;
@@ -103,19 +108,29 @@ struct Graph {
     random: Random,
     roots: [Option<Gc<Node>>; ROOTS],
     shadow: Shadow,
+    store: Store,
     made: u64,
     compared: u64,
 }
 
 #[program("shadow OPERATIONS SEED", "random programs against a shadow of what they should do")]
 fn shadow(arguments: &Arguments) -> u8 {
+    run(arguments, false)
+}
+
+#[program("shadow-of-a-bug OPERATIONS SEED", "the same with an object that is freed too early: ends with a difference")]
+fn shadow_of_a_bug(arguments: &Arguments) -> u8 {
+    run(arguments, true)
+}
+
+fn run(arguments: &Arguments, with_bug: bool) -> u8 {
     let Some([operations, seed]) = arguments.numbers([(1, 1 << 40), (0, u64::MAX)]) else { return MISUSED };
     println!("seed {seed}");
     let before = memory_stats();
     let threads: Vec<_> = (0..GRAPHS)
         .map(|number| {
             let share = operations / GRAPHS + u64::from(number < operations % GRAPHS);
-            go(move || Graph::new(seed.wrapping_mul(GRAPHS).wrapping_add(number)).live(share))
+            go(move || Graph::new(seed.wrapping_mul(GRAPHS).wrapping_add(number)).live(share, with_bug))
         })
         .collect();
     let ends: Vec<_> = threads.into_iter().map(|thread| thread.join()).collect();
@@ -131,6 +146,8 @@ fn shadow(arguments: &Arguments) -> u8 {
         }
     }
     println!("{operations} operations, {made} nodes made, {collections} collections, {compared} nodes compared");
+    let unused = heap_table().classes.into_iter().filter(|class| class.mallocs == 0 && class.is_possible()).count();
+    println!("{unused} classes without an object");
     u8::from(!same)
 }
 
@@ -139,11 +156,14 @@ type Difference = &'static str;
 impl Graph {
     fn new(seed: u64) -> Graph {
         let shadow = Shadow { roots: [NONE; ROOTS], nodes: Vec::new(), free: Vec::new() };
-        Graph { random: Random::new(seed), roots: [None; ROOTS], shadow, made: 0, compared: 0 }
+        Graph { random: Random::new(seed), roots: [None; ROOTS], shadow, store: Store::new(), made: 0, compared: 0 }
     }
 
-    fn live(mut self, operations: u64) -> Result<Graph, Difference> {
-        for _ in 0..operations {
+    fn live(mut self, operations: u64, with_bug: bool) -> Result<Graph, Difference> {
+        for number in 0..operations {
+            if with_bug && number == operations / 2 {
+                self.store.plant(&mut self.random);
+            }
             self = self.operate()?;
         }
         self.compare()?;
@@ -160,6 +180,7 @@ impl Graph {
             850..855 => self.descend()?,
             855..865 => self.panic()?,
             865..900 => self.use_plain_memory()?,
+            900..980 => self.store.operate(&mut self.random)?,
             _ => yield_now(),
         }
         if self.random.below(COMPARED) == 0 {
@@ -303,6 +324,7 @@ impl Graph {
                 _ => return Err("a node's burden is not what was hung on it"),
             }
         }
+        self.store.compare()?;
         self.shadow.free = (0..).zip(seen).filter(|(_, seen)| !seen).map(|(place, _)| place).collect();
         Ok(())
     }
