@@ -89,7 +89,10 @@ fn programs(limit: Limit) -> Result<u8, String> {
         }
         done += operations;
     }
-    println!("{PROGRAMS}: {done} operations in {} seconds, no difference", start.elapsed().as_secs());
+    println!(
+        "{PROGRAMS}: {done} operations from seed {first} on in {} seconds, no difference",
+        start.elapsed().as_secs()
+    );
     Ok(0)
 }
 

@@ -13,6 +13,8 @@
 extern crate alloc;
 
 #[cfg(any(target_os = "none", hosted))]
+mod bad_use;
+#[cfg(any(target_os = "none", hosted))]
 mod canary;
 #[cfg(any(target_os = "none", hosted))]
 mod collections;
