@@ -29,6 +29,8 @@ struct State {
     commits: usize,
     /// The commit with this number fails, and those after it.
     fails: Option<usize>,
+    /// So many more reservations find room; none counts.
+    rooms: Option<usize>,
 }
 
 impl Pretend {
@@ -50,6 +52,11 @@ impl Pretend {
     /// There is memory again.
     pub(crate) fn fail_no_more(&self) {
         self.state().fails = None;
+    }
+
+    /// Lets no reservation succeed after so many more.
+    pub(crate) fn allow_reservations(&self, rooms: usize) {
+        self.state().rooms = Some(rooms);
     }
 
     /// Whether a failure that was asked for is still to come.
@@ -76,6 +83,9 @@ unsafe impl Platform for Pretend {
     fn reserve(&self, bytes: Bytes, align: usize) -> Option<Range> {
         if bytes.0 > ROOM {
             return None;
+        }
+        if let Some(rooms) = &mut self.state().rooms {
+            *rooms = rooms.checked_sub(1)?;
         }
         let layout =
             Layout::from_size_align(bytes.0, align).expect("the size is not zero and the alignment a power of two");

@@ -9,6 +9,9 @@ use crate::addr::{Address, KIB, MIB, PAGE};
 use core::ptr::NonNull;
 use std::collections::BTreeMap;
 
+/// The most that a layout asks for, and the global allocator's spare byte.
+const MOST: usize = isize::MAX as usize + 1;
+
 fn heap() -> (&'static Heap, &'static Pretend) {
     let heap = Box::leak(Box::new(Heap::new()));
     let platform = Pretend::new();
@@ -311,7 +314,17 @@ fn running_out_of_frames_at_any_point_leaves_the_heap_sound_and_usable() {
         }
         heap.allocate_large(cache, Bytes(9 * MIB), 8, Kind::Noscan, false)?;
         heap.allocate_large(cache, Bytes(70 * MIB), MIB, Kind::Noscan, false)?;
-        allocate(heap, cache, class(8, Kind::Ambiguous)).map(|_| ())
+        allocate(heap, cache, class(8, Kind::Ambiguous))?;
+        // Everything is garbage, and its memory goes back; it is wanted again by a CPU, in pieces and by a long run.
+        cache.flush(heap);
+        heap.sweep_all();
+        let mut end = usize::MAX;
+        while heap.release_below(&mut end, Portion::Any).is_some() {}
+        for bytes in [16, 5000, 32_760, 8 * KIB] {
+            allocate(heap, cache, class(bytes, Kind::Noscan))?;
+        }
+        heap.allocate_large(cache, Bytes(100 * KIB), 8, Kind::Noscan, false)?;
+        heap.allocate_large(cache, Bytes(20 * MIB), 8, Kind::Ambiguous, false).map(|_| ())
     };
     for failing in 0.. {
         let (heap, platform) = heap();
@@ -320,7 +333,7 @@ fn running_out_of_frames_at_any_point_leaves_the_heap_sound_and_usable() {
         let outcome = script(heap, &mut cache);
         heap.check_with(&[&cache]).expect("a sound heap");
         if platform.is_going_to_fail() {
-            assert!(failing > 6, "each way to take memory was tried");
+            assert!(failing > 12, "each way to take memory was tried, {failing}");
             break;
         }
         assert!(matches!(outcome, Err(Shortage::Exhausted { left }) if left > Bytes(0)));
@@ -330,6 +343,92 @@ fn running_out_of_frames_at_any_point_leaves_the_heap_sound_and_usable() {
         assert_eq!(script(heap, &mut cache), Ok(()), "there is memory again");
         heap.check_with(&[&cache]).expect("a sound heap");
     }
+}
+
+#[test]
+fn without_addresses_for_the_heap_or_any_record_there_is_no_heap() {
+    for rooms in 0.. {
+        let platform = Pretend::new();
+        platform.allow_reservations(rooms);
+        let heap: &Heap = Box::leak(Box::new(Heap::new()));
+        if heap.init(platform).is_ok() {
+            assert!(rooms > 3, "the arenas, their owners, the chunks and the spans want addresses");
+            break;
+        }
+        assert!(heap.find(heap.reserved().start.0).is_none());
+    }
+}
+
+#[test]
+fn at_the_end_of_the_arenas_the_heap_is_full_and_goes_on_when_something_is_freed() {
+    let (heap, platform) = heap();
+    let mut cache = Cache::new();
+    let room = heap.reserved().bytes();
+    // In spans of one page, of many, and in one of all there is.
+    for (bytes, kind) in
+        [(8 * KIB, Kind::Noscan), (32_760, Kind::Ambiguous), (512, Kind::Precise), (9 * MIB, Kind::Noscan)]
+    {
+        let class = SpanClass::for_request(bytes, 8, kind);
+        let mut made = 0;
+        let out = loop {
+            let outcome = match class {
+                Some(class) => allocate(heap, &mut cache, class).map(|_| ()),
+                None => heap.allocate_large(&mut cache, Bytes(bytes), 8, kind, false).map(|_| ()),
+            };
+            match outcome {
+                Ok(()) => made += 1,
+                Err(out) => break out,
+            }
+        };
+        assert!(matches!(out, Shortage::Exhausted { .. }), "{bytes} bytes: {out:?}");
+        assert!(made * bytes > room.0 - room.0 / 8 && heap.grown() == room, "{made} of {bytes} bytes");
+        heap.check_with(&[&cache]).expect("a sound heap");
+        // Whatever is asked now: the same answer, and nothing changes.
+        for bytes in [9 * MIB, room.0, isize::MAX as usize, MOST] {
+            let large = heap.allocate_large(&mut cache, Bytes(bytes), 8, Kind::Noscan, false);
+            assert!(matches!(large, Err(Shortage::Exhausted { .. })));
+        }
+        heap.check_with(&[&cache]).expect("a sound heap");
+        cache.flush(heap);
+        heap.sweep_all();
+        heap.check_with(&[&cache]).expect("a sound heap");
+        assert_eq!((heap.live(), heap.pages_in_use()), (Bytes(0), Pages(0)));
+    }
+    let all = heap.allocate_large(&mut cache, room, 8, Kind::Noscan, false).expect("all is free, in one piece");
+    assert_eq!(
+        allocate(heap, &mut cache, class(8, Kind::Noscan)).map(|_| ()),
+        Err(Shortage::Exhausted { left: platform.free_memory() })
+    );
+    // SAFETY: it is not used again.
+    unsafe { heap.free_large(all) };
+    assert!(allocate(heap, &mut cache, class(8, Kind::Noscan)).is_ok());
+    heap.check_with(&[&cache]).expect("a sound heap");
+}
+
+#[test]
+fn zero_bytes_and_every_alignment_have_an_answer() {
+    let (heap, _) = heap();
+    let mut cache = Cache::new();
+    for shift in 0..usize::BITS {
+        let align = 1 << shift;
+        for bytes in [0, 1, 4096, isize::MAX as usize, MOST] {
+            let class = SpanClass::for_request(bytes, align, Kind::Noscan);
+            let outcome = match class {
+                Some(class) => allocate(heap, &mut cache, class).map(pointer),
+                None => heap.allocate_large(&mut cache, Bytes(bytes), align, Kind::Noscan, false),
+            };
+            let fits = bytes <= 4096 && align <= 64 * MIB;
+            assert_eq!(outcome.is_ok(), fits, "{bytes} at {align}");
+            if let Ok(object) = outcome {
+                assert!(object.addr().get().is_multiple_of(align), "{bytes} at {align}");
+                if class.is_none() {
+                    // SAFETY: it is not used again.
+                    unsafe { heap.free_large(object) };
+                }
+            }
+        }
+    }
+    heap.check_with(&[&cache]).expect("a sound heap");
 }
 
 #[test]
