@@ -104,7 +104,7 @@ impl<T: Element> Owned<T> {
         bytes.div_ceil(size_of::<T>())
     }
 
-    fn new(seed: u64, bytes: usize) -> Box<dyn Memory>
+    fn block(seed: u64, bytes: usize) -> Box<dyn Memory>
     where
         T: 'static,
     {
@@ -235,12 +235,12 @@ impl Block {
             0..2 => NOSCAN[class](seed),
             2..4 => PRECISE[class](seed),
             4..6 => AMBIGUOUS[class](seed),
-            6..8 => Owned::<u8>::new(seed, bytes),
-            8..10 => Owned::<u64>::new(seed, bytes),
-            10..12 => Owned::<Option<Gc<[u64; 2]>>>::new(seed, bytes),
-            12 => Owned::<Line>::new(seed, bytes),
-            13 => Owned::<Sheet>::new(seed, bytes),
-            14 if random.below(16) == 0 => Owned::<Panel>::new(seed, bytes),
+            6..8 => Owned::<u8>::block(seed, bytes),
+            8..10 => Owned::<u64>::block(seed, bytes),
+            10..12 => Owned::<Option<Gc<[u64; 2]>>>::block(seed, bytes),
+            12 => Owned::<Line>::block(seed, bytes),
+            13 => Owned::<Sheet>::block(seed, bytes),
+            14 if random.below(16) == 0 => Owned::<Panel>::block(seed, bytes),
             _ => zeroed(seed, bytes)?,
         };
         Ok(Block { seed, memory })
@@ -257,7 +257,7 @@ fn zeroed(seed: u64, bytes: usize) -> Result<Box<dyn Memory>, Difference> {
         let elements = vec![0u8; bytes];
         let is_zero = elements.iter().all(|byte| *byte == 0);
         drop(elements);
-        return if is_zero { Ok(Owned::<u8>::new(seed, bytes)) } else { Err("zeroed bytes are not") };
+        return if is_zero { Ok(Owned::<u8>::block(seed, bytes)) } else { Err("zeroed bytes are not") };
     }
     let mut elements = vec![0u64; Owned::<u64>::length(bytes)];
     if elements.iter().any(|word| *word != 0) {
