@@ -51,7 +51,7 @@ fn memory_stats_sums_are_sums() {
     assert!(last == stats.last_gc && last < now() && last >= stats.pause_ns[0]);
     let expected = stats.pause_total_ns as f64 / now() as f64;
     assert!(stats.gc_cpu_fraction >= expected && stats.gc_cpu_fraction < 1.0);
-    assert_eq!(stats.by_size.iter().map(|size| size.mallocs).sum::<usize>(), stats.mallocs);
+    assert_eq!(stats.by_size.iter().map(|size| size.mallocs).sum::<usize>() + stats.tiny_allocs, stats.mallocs);
 }
 
 #[kernel_test]

@@ -41,8 +41,9 @@ struct Link {
     last: Option<Gc<Link>>,
 }
 
-const EXHIBITS: [Exhibit; 9] = [
+const EXHIBITS: [Exhibit; 10] = [
     Exhibit { what: "Gc<u8>", bytes: 1, make: || forget(Gc::new(7u8)) },
+    Exhibit { what: "Gc<u8>, the next", bytes: 1, make: || forget(Gc::new(8u8)) },
     Exhibit { what: "Gc<[u64; 3]>", bytes: 24, make: || forget(Gc::new([7u64; 3])) },
     Exhibit {
         what: "Gc of two references and a number",
@@ -58,7 +59,7 @@ const EXHIBITS: [Exhibit; 9] = [
 ];
 
 /// Of them, the one whose slot the tour waits for until it is used again.
-const AWAITED: usize = 4;
+const AWAITED: usize = 5;
 
 fn forget<T: Trace>(object: Gc<T>) -> Option<Hidden> {
     Some(Hidden::of::<T>(&raw const *object))
@@ -134,7 +135,7 @@ impl Exhibit {
         println!("   at {}: slot {slot} of {slots}, each of {} B, {unused} B unused", Address(address), slot_bytes.0);
         println!("   class {size_class} {kind}, span at {base} of {pages} x 8 KiB, arena {arena} + {:#x}", offset.0);
         println!("   asked: {}", asked(&levels, grown));
-        let is_one = levels.small + levels.large == 1;
+        let is_one = levels.tiny + levels.small + levels.large == 1;
         let is_there = span.start.0 + slot * slot_bytes.0 <= address && address < span.end.0;
         (is_one && is_there).then_some(Some(hidden))
     }
@@ -144,6 +145,7 @@ impl Exhibit {
 fn asked(levels: &HeapLevels, grown: usize) -> String {
     let growth = alloc::format!("growth by {} MiB", grown / MIB);
     let names = [
+        (levels.tiny, "tiny block"),
         (levels.fast(), "fast path"),
         (levels.refills, "refill"),
         (levels.large, "span of its own"),

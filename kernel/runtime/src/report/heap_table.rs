@@ -38,6 +38,8 @@ pub struct ClassFigures {
 /// An object that its owner gave back while its span was this CPU's is not counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct HeapLevels {
+    /// Tiny objects that share a slot with one before them: nothing was asked.
+    pub tiny: usize,
     /// Objects in slots; for all but one of each refill this CPU's span had one free.
     pub small: usize,
     /// Full spans of this CPU's that were replaced: by one from its class's central list, or by a new one.
@@ -106,7 +108,17 @@ fn levels(cache: &Cache) -> HeapLevels {
         [Level::Central, Level::Supply, Level::Fill, Level::PageHeap].map(|level| HEAP.passed(level));
     // Whoever got a span was a refill or a large object.
     let refills = central + page_cache + page_heap - large;
-    HeapLevels { small, refills, large, central, page_cache, page_cache_fills, page_heap, growths: HEAP.growths() }
+    HeapLevels {
+        tiny: HEAP.combined() + cache.combined(),
+        small,
+        refills,
+        large,
+        central,
+        page_cache,
+        page_cache_fills,
+        page_heap,
+        growths: HEAP.growths(),
+    }
 }
 
 impl ClassFigures {
@@ -125,6 +137,7 @@ impl HeapLevels {
     /// What was asked since an earlier time.
     pub fn since(&self, earlier: &HeapLevels) -> HeapLevels {
         HeapLevels {
+            tiny: self.tiny - earlier.tiny,
             small: self.small - earlier.small,
             refills: self.refills - earlier.refills,
             large: self.large - earlier.large,
@@ -182,7 +195,8 @@ impl fmt::Display for HeapTable {
         let levels = &self.levels;
         writeln!(
             f,
-            "asked: fast path {}, refill {}, large {}, central {}, page cache {} (filled {}), page heap {}, growth {}",
+            "asked: tiny block {}, fast path {}, refill {}, large {}, central {}, page cache {} (filled {}), page heap {}, growth {}",
+            levels.tiny,
             levels.fast(),
             levels.refills,
             levels.large,
