@@ -91,7 +91,7 @@ pub(crate) fn new_zeroed<T: Zeroable>() -> Result<NonNull<T>, Exhausted> {
 #[inline(always)]
 fn new_with<T: Trace>(zeroed: bool, write: impl FnOnce(NonNull<T>)) -> Result<NonNull<T>, Exhausted> {
     let Some(class) = (const { class_of::<T>() }) else {
-        let place = allocate_large(Layout::new::<T>(), T::OBJECT, zeroed)?.cast::<T>();
+        let place = allocate_large(Bytes(size_of::<T>()), align_of::<T>(), T::OBJECT, zeroed)?.cast::<T>();
         if !zeroed {
             write(place);
         }
@@ -265,8 +265,7 @@ fn answer(shortage: Shortage, collected: &mut bool, asked: Bytes) -> Result<(), 
     }
 }
 
-fn allocate_large(layout: Layout, reading: Reading, zeroed: bool) -> Result<NonNull<u8>, Exhausted> {
-    let bytes = Bytes(layout.size());
+fn allocate_large(bytes: Bytes, align: usize, reading: Reading, zeroed: bool) -> Result<NonNull<u8>, Exhausted> {
     let mut collected = false;
     if verify::stress_is_due() {
         gc::collect_for(Reason::Allocation);
@@ -278,7 +277,7 @@ fn allocate_large(layout: Layout, reading: Reading, zeroed: bool) -> Result<NonN
         let outcome = held.on_system_stack(|| {
             // SAFETY: the only reference in this section.
             let cache = unsafe { held.cache() };
-            HEAP.allocate_large(cache, bytes, layout.align(), reading.kind, even_past_trigger)
+            HEAP.allocate_large(cache, bytes, align, reading.kind, even_past_trigger)
         });
         drop(held);
         match outcome {
@@ -315,17 +314,17 @@ pub fn out_of_memory(exhausted: Exhausted) -> ! {
 /// The global allocator: the collected heap. A kernel declares its one with `#[global_allocator]`.
 pub struct Collected;
 
-/// How a layout is kept: its class (`None`: large), and the size with the byte that keeps an end pointer inside.
+/// How a layout is kept: its class (`None`: large), and the size with the byte that keeps an end pointer inside. No layout any more: rounded
+/// up to its alignment it may be more than isize::MAX.
 #[inline(always)]
-fn plan(layout: Layout) -> (Option<SpanClass>, Layout, Kind) {
+fn plan(layout: Layout) -> (Option<SpanClass>, Bytes, Kind) {
     let (kind, extra) = match layout.align() {
         ..8 => (Kind::Noscan, 0),
         _ if switch_off::is_off(Mechanism::SpareByte) => (Kind::Ambiguous, 0),
         _ => (Kind::Ambiguous, 1),
     };
-    // SAFETY: one byte more than a valid layout; its size is at most isize::MAX - (align - 1), align is at least 8 then.
-    let layout = unsafe { Layout::from_size_align_unchecked(layout.size().wrapping_add(extra), layout.align()) };
-    (SpanClass::for_request(layout.size(), layout.align(), kind), layout, kind)
+    let bytes = layout.size().wrapping_add(extra);
+    (SpanClass::for_request(bytes, layout.align(), kind), Bytes(bytes), kind)
 }
 
 /// Frees a block of so many bytes, in this class or (`None`) as a large object of this kind.
@@ -333,22 +332,23 @@ fn plan(layout: Layout) -> (Option<SpanClass>, Layout, Kind) {
 /// # Safety
 /// Nobody uses it any more.
 #[inline(always)]
-unsafe fn free_block(block: NonNull<u8>, class: Option<SpanClass>, kind: Kind, bytes: usize) {
+unsafe fn free_block(block: NonNull<u8>, class: Option<SpanClass>, kind: Kind, bytes: Bytes) {
     let held = Allocating::enter();
     match class {
         // SAFETY: the caller's promise.
         Some(class) => unsafe { free_object(&held, class, block) },
         // SAFETY: the caller's promise.
-        None => unsafe { free_large(&held, kind, block, Bytes(bytes)) },
+        None => unsafe { free_large(&held, kind, block, bytes) },
     }
 }
 
 impl Collected {
     #[inline(always)]
     fn allocate(&self, layout: Layout, zeroed: bool) -> *mut u8 {
-        let (class, layout, kind) = plan(layout);
+        let (class, bytes, kind) = plan(layout);
         let Some(class) = class else {
-            return allocate_large(layout, Reading::of_block(kind), zeroed).map_or(ptr::null_mut(), NonNull::as_ptr);
+            let reading = Reading::of_block(kind);
+            return allocate_large(bytes, layout.align(), reading, zeroed).map_or(ptr::null_mut(), NonNull::as_ptr);
         };
         let mut held = Allocating::enter();
         loop {
@@ -378,9 +378,9 @@ unsafe impl GlobalAlloc for Collected {
     }
 
     unsafe fn dealloc(&self, object: *mut u8, layout: Layout) {
-        let (class, layout, kind) = plan(layout);
+        let (class, bytes, kind) = plan(layout);
         // SAFETY: the caller frees what `alloc` gave, so it is not null; the same layout gives the same class.
-        unsafe { free_block(NonNull::new_unchecked(object), class, kind, layout.size()) };
+        unsafe { free_block(NonNull::new_unchecked(object), class, kind, bytes) };
     }
 
     unsafe fn realloc(&self, object: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {

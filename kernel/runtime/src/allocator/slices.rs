@@ -34,7 +34,7 @@ pub(crate) unsafe fn free_slice<T: Trace>(place: NonNull<T>, count: usize) {
     {
         let class = SpanClass::for_request(layout.size(), layout.align(), T::SLICE.kind);
         // SAFETY: the same class as at the allocation: all that is usable of its slots is one class's. The rest is the caller's promise.
-        unsafe { free_block(place.cast(), class, T::SLICE.kind, layout.size()) };
+        unsafe { free_block(place.cast(), class, T::SLICE.kind, Bytes(layout.size())) };
     }
 }
 
@@ -58,13 +58,13 @@ pub(crate) fn new_noscan(layout: Layout) -> Result<NonNull<u8>, Exhausted> {
 pub(crate) unsafe fn free_noscan(block: NonNull<u8>, layout: Layout) {
     let class = SpanClass::for_request(layout.size(), layout.align(), Kind::Noscan);
     // SAFETY: the caller's promise.
-    unsafe { free_block(block, class, Kind::Noscan, layout.size()) };
+    unsafe { free_block(block, class, Kind::Noscan, Bytes(layout.size())) };
 }
 
 #[inline(never)]
 fn allocate(layout: Layout, reading: Reading, zeroed: bool) -> Result<NonNull<u8>, Exhausted> {
     let Some(class) = SpanClass::for_request(layout.size(), layout.align(), reading.kind) else {
-        return allocate_large(layout, reading, zeroed);
+        return allocate_large(Bytes(layout.size()), layout.align(), reading, zeroed);
     };
     let mut held = Allocating::enter();
     loop {
