@@ -317,7 +317,7 @@ fn running_out_of_frames_at_any_point_leaves_the_heap_sound_and_usable() {
         allocate(heap, cache, class(8, Kind::Ambiguous))?;
         // Everything is garbage, and its memory goes back; it is wanted again by a CPU, in pieces and by a long run.
         cache.flush(heap);
-        heap.sweep_all();
+        sweep(heap);
         let mut end = usize::MAX;
         while heap.release_below(&mut end, Portion::Any).is_some() {}
         for bytes in [16, 5000, 32_760, 8 * KIB] {
@@ -390,7 +390,7 @@ fn at_the_end_of_the_arenas_the_heap_is_full_and_goes_on_when_something_is_freed
         }
         heap.check_with(&[&cache]).expect("a sound heap");
         cache.flush(heap);
-        heap.sweep_all();
+        sweep(heap);
         heap.check_with(&[&cache]).expect("a sound heap");
         assert_eq!((heap.live(), heap.pages_in_use()), (Bytes(0), Pages(0)));
     }
