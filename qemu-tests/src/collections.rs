@@ -34,8 +34,10 @@ impl Random {
 
 const MANY: usize = 10_000;
 
+type Cells = Gc<[GcCell<Option<Gc<Canary>>>]>;
+
 #[inline(never)]
-fn many_in_a_slice() -> (Gc<[GcCell<Option<Gc<Canary>>>]>, Vec<Hidden>) {
+fn many_in_a_slice() -> (Cells, Vec<Hidden>) {
     let objects = Gc::from_fn(MANY, |_| GcCell::new(Some(Canary::hatch())));
     let hidden = objects.iter().map(|cell| Hidden::of(cell.get().expect("an object"))).collect();
     objects.iter().skip(1).step_by(2).for_each(|cell| cell.set(None));

@@ -109,8 +109,12 @@ fn lonely() -> (Gc<Lonely>, [Hidden; 2]) {
 
 #[kernel_test]
 fn one_reference_among_many_numbers_is_the_only_word_that_counts() {
-    let (lonely, objects) = lonely();
-    collect_cleanly();
-    assert!(lonely.object.is_intact() && lonely.before[69] == lonely.after[0]);
-    assert_eq!(objects.map(Hidden::is_allocated), [true, false]);
+    let kept = || {
+        let (lonely, objects) = lonely();
+        collect_cleanly();
+        assert!(lonely.object.is_intact() && lonely.before[69] == lonely.after[0]);
+        objects.map(Hidden::is_allocated)
+    };
+    // A stale word in a register or on the stack may keep the other once.
+    assert!((0..5).any(|_| kept() == [true, false]));
 }
