@@ -85,7 +85,8 @@ fn the_second_opinion_reads_large_arrays_so_too() {
     its_ambiguous_twin_keeps_both();
 }
 
-#[kernel_test(off)]
+/// In a boot of its own: a stale word may keep the array, and then the next collection finds references to what is no more.
+#[kernel_test(off, status = 0)]
 fn without_the_scan_of_large_objects_a_large_array_keeps_nothing() {
     let _off = disable(Mechanism::AmbiguousScan);
     assert_eq!(kept_by_precise::<1000>(), [[false, false]; 3]);
@@ -116,5 +117,6 @@ fn one_reference_among_many_numbers_is_the_only_word_that_counts() {
         objects.map(Hidden::is_allocated)
     };
     // A stale word in a register or on the stack may keep the other once.
-    assert!((0..5).any(|_| kept() == [true, false]));
+    let tries = [(); 5].map(|()| kept());
+    assert!(tries.contains(&[true, false]), "{tries:?}");
 }
