@@ -1,8 +1,8 @@
 //! No reference may lie where the collector does not look. It reads aligned words, and scans no memory of alignment under 8; a packed
 //! type may lay a pointer across two words, or have so small an alignment.
 //!
-//! The compiler refuses a `Gc` right in a packed struct, but not an `Option<Gc<T>>`, a `Box`, a reference, nor a type parameter that
-//! turns out to be one. So the kernel's debug information is asked where each type of it, whoever wrote it, has its pointers.
+//! The compiler refuses to derive `Trace` for one, but not such a type without it, be it with a `Gc`, a `Box`, a reference, or a type
+//! parameter that turns out to be one. So the kernel's debug information is asked where each type of it, whoever wrote it, has its pointers.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -138,6 +138,8 @@ mod tests {
         for ty in [
             "#[repr(C, packed)] pub struct Type(u8, &'static u64);",
             "#[repr(C, packed)] pub struct Type(u8, Option<core::ptr::NonNull<u64>>);",
+            "pub struct Gc<T: ?Sized>(core::ptr::NonNull<T>); #[repr(C, packed)] pub struct Type(u8, Gc<u64>);",
+            "pub struct Gc<T: ?Sized>(core::ptr::NonNull<T>); #[repr(C, packed)] pub struct Type(u8, Gc<dyn Send>);",
             "#[repr(C, packed(4))] pub struct Type(u32, [(u64, &'static str); 2]);",
             "#[repr(C, packed)] pub struct Type(&'static u64);",
             "#[repr(C, packed)] pub struct P<T>(u8, T); pub type Type = P<&'static u64>;",

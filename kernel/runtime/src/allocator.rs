@@ -10,11 +10,10 @@
 //!    scanned (`String`, `Vec<u8>`). One of 8 and more may, and every word of it counts. One byte is added there, so that a pointer one
 //!    past the end stays inside the object.
 //! 4. `dealloc` and [`Gc::free`](crate::Gc::free) reuse the slot at once if its span is in this CPU's cache; otherwise the sweep finds it
-//!    (heap/free.rs). No memory of a collection that
-//!    was forgotten is ever lost: unreachable is unreachable.
+//!    (heap/free.rs). No memory of a collection that was forgotten is ever lost: unreachable is unreachable.
 //!
 //! A limit that Rust's layouts do not let us close: an owner inside a *packed* struct (`#[repr(packed)] struct P(u8, Box<u64>)`) has no aligned
-//! address, on a stack or in a block of alignment 1, and what it owns is not found. `Gc` refuses to be packed.
+//! address, on a stack or in a block of alignment 1, and what it owns is not found. A kernel with such a type is not booted (boot/src/hidden.rs).
 //!
 //! A handler that allocates is a bug, and thrown.
 //!

@@ -35,7 +35,7 @@ use value::Thousandths;
 
 type Group = (&'static str, fn(&Bench));
 
-/// In bench-go's order, but for the first: the heap gives nothing back yet, so what it holds is only to be seen while it is small.
+/// In bench-go's order, but for the first: what the heap holds is only to be seen while it is small.
 const GROUPS: [Group; 11] = [
     ("mem", memory::overhead),
     ("machine", machine::machine),
