@@ -95,7 +95,7 @@ pub(crate) use marks::Slot;
 pub use pattern::Pattern;
 pub(crate) use pattern::Reading;
 pub(crate) use release::Portion;
-pub(crate) use size_class::{LARGEST_PRECISE, SIZE_CLASSES};
+pub(crate) use size_class::SIZE_CLASSES;
 pub(crate) use span::{Object, Span};
 pub(crate) use span_class::{Kind, References, SpanClass};
 pub(crate) use tiny::BLOCK;

@@ -11,7 +11,7 @@ pub(crate) const SIZE_CLASSES: usize = 68;
 /// Requests above this many bytes are large. Go leaves the last word of 32 KiB to a type header; the boundary is kept.
 pub(super) const LARGEST_SMALL: usize = 32 * KIB - 8;
 /// Larger objects have no pointer map: one word of mask says it all up to here, and every such span is one page.
-pub(crate) const LARGEST_PRECISE: usize = 512;
+pub(super) const LARGEST_PRECISE: usize = 512;
 /// The word in which larger precise objects have a pattern instead ([`super::pattern`]).
 pub(super) const HEADER: usize = 8;
 /// Slots of the smallest class in a span.

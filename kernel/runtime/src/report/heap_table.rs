@@ -5,7 +5,7 @@
 
 use crate::cpu::SafepointsHeld;
 use crate::gc::HEAP;
-use crate::heap::{Cache, Counted, Kind, LARGEST_PRECISE, Level, SpanClass};
+use crate::heap::{Cache, Counted, Level, SpanClass};
 use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
@@ -118,13 +118,6 @@ fn levels(cache: &Cache) -> HeapLevels {
         page_cache_fills,
         page_heap,
         growths: HEAP.growths(),
-    }
-}
-
-impl ClassFigures {
-    /// Whether there are objects of this class: only small ones are precise.
-    pub fn is_possible(&self) -> bool {
-        self.kind != Kind::Precise.name() || (1..=LARGEST_PRECISE).contains(&self.slot_bytes)
     }
 }
 
