@@ -104,7 +104,7 @@ impl<F: FnOnce() -> T, T> Job<F, T> {
             if needs_drop::<T>() && has_result {
                 drop(held);
                 // SAFETY: the handle was dropped before there was a result.
-                unsafe { (*job.shared.result.get()).assume_init_drop() };
+                panic::run_to_panic(thread, &mut || unsafe { (*job.shared.result.get()).assume_init_drop() });
                 held = SafepointsHeld::enter();
             }
             // SAFETY: no handle, no record, and this thread holds it no more.
