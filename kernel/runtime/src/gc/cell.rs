@@ -1,8 +1,8 @@
 //! `GcCell<T>`: one word of an object that changes, a `Gc` or none. Go: a pointer field, and the barrier at its store.
 //!
-//! The only mutable place that a precise object may have, for it is where a write barrier can stand. This collector marks
-//! in one stop of the world, so the barrier is empty. A concurrent one puts it *after* the store in `write`: a stop between
-//! a test of the phase and the store would lose the object, one between the store and the test does not.
+//! Beside the elements of a collection (typed_memory.rs) the only mutable place that a precise object may have, for it is where a write
+//! barrier can stand. This collector marks in one stop of the world, so the barrier is empty. A concurrent one puts it *after* the store: a
+//! stop between a test of the phase and the store would lose the object, one between the store and the test does not.
 //!
 //! Unsafe here: a handle is read as the pointer it is, and back.
 #![allow(unsafe_code)]

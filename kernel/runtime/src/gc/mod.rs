@@ -17,7 +17,8 @@
 //!
 //! The collector runs no drop glue: what a dead object owned in the heap is dead too, and found by the same collection. Objects never move.
 //!
-//! A later, concurrent collector keeps this one as its reference. It brings the write barrier ([`GcCell::set`] is the one place for it).
+//! A later, concurrent collector keeps this one as its reference. It brings the write barrier, for which there are two places: [`GcCell`],
+//! and typed_memory.rs.
 //!
 //! Unsafe here: the access to this CPU's cache.
 #![allow(unsafe_code)]
