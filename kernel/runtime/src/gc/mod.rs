@@ -41,8 +41,8 @@ mod zeroable;
 
 pub use cell::{GcCell, Reference};
 pub use handle::Gc;
-pub use trace::{Scan, Trace};
-pub use zeroable::{Noscan, Zeroable};
+pub use trace::{Noscan, Scan, Trace};
+pub use zeroable::Zeroable;
 
 pub(crate) use grey::GreyWork;
 #[cfg(feature = "switch-off")]

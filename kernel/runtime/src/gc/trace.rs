@@ -201,8 +201,22 @@ macro_rules! trace_as {
     )*};
 }
 
+/// Types that hold no references: what is made of them may be written by anyone at any time.
+///
+/// # Safety
+/// [`SCAN`](Trace::SCAN) is [`Scan::Noscan`].
+pub unsafe trait Noscan: Trace {}
+
+macro_rules! noscan {
+    ($($({$($generic:tt)*})? $ty:ty),* $(,)?) => {
+        trace_as! { Scan::Noscan; $($({$($generic)*})? $ty),* }
+        // SAFETY: that is what it has just been said to be.
+        $(unsafe impl $(<$($generic)*>)? Noscan for $ty {})*
+    };
+}
+
 // The closed list of what is never read: no safe code puts a pointer in here and gets it out again as a reference.
-trace_as! { Scan::Noscan;
+noscan! {
     (), bool, char, u8, u16, u32, u64, u128, usize, i8, i16, i32, i64, i128, isize, f32, f64,
     AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, AtomicI8, AtomicI16, AtomicI32, AtomicI64, AtomicIsize,
     NonZero<u8>, NonZero<u16>, NonZero<u32>, NonZero<u64>, NonZero<u128>, NonZero<usize>,
@@ -231,6 +245,9 @@ unsafe impl<T: Trace, const N: usize> Trace for [T; N] {
     const SCAN: Scan = Scan::of_array(size_of::<T>(), N, T::SCAN);
     const SURE: bool = T::SURE;
 }
+
+// SAFETY: as its elements.
+unsafe impl<T: Noscan, const N: usize> Noscan for [T; N] {}
 
 // SAFETY: the one field of the one variant that has any is listed.
 unsafe impl<T: Trace> Trace for Option<T> {

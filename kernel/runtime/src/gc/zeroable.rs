@@ -25,24 +25,6 @@ macro_rules! zeroable {
     )*};
 }
 
-/// Types that hold no references: what is made of them may be written by anyone at any time.
-///
-/// # Safety
-/// [`SCAN`](Trace::SCAN) is [`Noscan`](super::Scan::Noscan).
-pub unsafe trait Noscan: Trace {}
-
-macro_rules! noscan {
-    ($($ty:ty)*) => {$(
-        // SAFETY: on the closed list (trace.rs).
-        unsafe impl Noscan for $ty {}
-    )*};
-}
-
-noscan! { bool char u8 u16 u32 u64 u128 usize i8 i16 i32 i64 i128 isize f32 f64 }
-
-// SAFETY: as its elements.
-unsafe impl<T: Noscan, const N: usize> Noscan for [T; N] {}
-
 zeroable! {
     bool, char, u8, u16, u32, u64, u128, usize, i8, i16, i32, i64, i128, isize, f32, f64,
     AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, AtomicI8, AtomicI16, AtomicI32, AtomicI64, AtomicIsize,
