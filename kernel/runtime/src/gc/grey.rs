@@ -26,21 +26,6 @@ pub(super) struct Grey {
     pub(super) mask: u64,
 }
 
-/// What was white in this cycle and is not any more.
-#[derive(Clone, Copy)]
-pub(super) struct Marked {
-    pub(super) objects: usize,
-    pub(super) bytes: Bytes,
-}
-
-impl Marked {
-    #[inline(always)]
-    pub(super) fn count(&mut self, bytes: Bytes) {
-        self.objects = self.objects.wrapping_add(1);
-        self.bytes.0 = self.bytes.0.wrapping_add(bytes.0);
-    }
-}
-
 /// The entry so far below the top will come up soon.
 const SOON: Bytes = Bytes(4 * size_of::<Grey>());
 
@@ -50,7 +35,8 @@ pub(crate) struct GreyWork {
     /// Where the next one goes.
     top: Address,
     pub(super) ahead: Ahead,
-    pub(super) marked: Marked,
+    /// The slots of all that was white in this cycle and is not any more.
+    pub(super) marked: Bytes,
     has_dropped: bool,
 }
 
@@ -62,7 +48,7 @@ impl GreyWork {
             top: Address(0),
             has_dropped: false,
             ahead: Ahead::new(),
-            marked: Marked { objects: 0, bytes: Bytes(0) },
+            marked: Bytes(0),
         }
     }
 

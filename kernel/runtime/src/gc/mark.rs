@@ -14,7 +14,7 @@
 #![allow(unsafe_code)]
 
 use super::ahead::Edge;
-use super::grey::{Grey, GreyWork, Marked};
+use super::grey::{Grey, GreyWork};
 use super::{roots, verify};
 use crate::addr::{Address, Bytes, Range};
 use crate::cpu::Cpu;
@@ -33,17 +33,18 @@ pub(super) struct Marker<'a> {
     platform: &'a dyn Platform,
 }
 
-/// How much was scanned beside the heap; the pacer counts it as live.
-pub(super) struct Scanned {
+/// How much is live.
+pub(super) struct Marked {
+    pub(super) objects: Bytes,
+    /// The used parts of the stacks.
     pub(super) stacks: Bytes,
-    pub(super) globals: Bytes,
 }
 
 /// Marks everything that the roots reach. The world is stopped, all caches are flushed, all spans are swept.
-pub(super) fn mark_all(heap: &Heap, grey: &mut GreyWork, cpu: &Cpu) -> (Marked, Scanned) {
-    grey.marked = Marked { objects: 0, bytes: Bytes(0) };
+pub(super) fn mark_all(heap: &Heap, grey: &mut GreyWork, cpu: &Cpu) -> Marked {
+    grey.marked = Bytes(0);
     let mut marker = Marker { heap, spans: heap.snapshot(), grey, platform: platform() };
-    let scanned = roots::mark_roots(&mut marker, cpu);
+    let stacks = roots::mark_roots(&mut marker, cpu);
     marker.drain();
     // Each round marks at least one object that was white before it dropped any, so the rounds come to an end.
     while marker.grey.take_dropped() && !switch_off::is_off(Mechanism::DroppedWork) {
@@ -54,7 +55,7 @@ pub(super) fn mark_all(heap: &Heap, grey: &mut GreyWork, cpu: &Cpu) -> (Marked, 
             }
         }
     }
-    (marker.grey.marked, scanned)
+    Marked { objects: marker.grey.marked, stacks }
 }
 
 impl Grey {
@@ -130,7 +131,7 @@ impl Marker<'_> {
         }
         let slot = object.mark();
         if slot == Slot::White {
-            self.grey.marked.count(object.bytes());
+            self.grey.marked.0 = self.grey.marked.0.wrapping_add(object.bytes().0);
             if let Some(grey) = Grey::of(object)
                 && !self.grey.push(grey, self.platform)
             {

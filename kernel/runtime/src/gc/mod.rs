@@ -293,14 +293,14 @@ pub(crate) fn collect_stopped(held: &SafepointsHeld, reason: Reason) {
     let mark_ns = platform().now();
     // SAFETY: one collection at a time: `state` is locked.
     let grey = unsafe { held.grey() };
-    let (marked, scanned) = mark::mark_all(&HEAP, grey, held.cpu());
+    let marked = mark::mark_all(&HEAP, grey, held.cpu());
     verify::check_marks(&HEAP, held.cpu());
     let sweep_ns = platform().now();
     if switch_off::is_off(Mechanism::Sweep) {
         HEAP.clear_marks();
     } else {
-        state.total.live = marked.bytes;
-        HEAP.begin_sweep(marked.bytes);
+        state.total.live = marked.objects;
+        HEAP.begin_sweep(marked.objects);
     }
     if state.sweeps_in_stop {
         HEAP.sweep_all();
@@ -308,7 +308,7 @@ pub(crate) fn collect_stopped(held: &SafepointsHeld, reason: Reason) {
     grey.shrink(platform());
 
     let goal_before = HEAP.trigger();
-    state.stacks = scanned.stacks;
+    state.stacks = marked.stacks;
     let end_ns = platform().now();
     let last_end_ns = state.last_end_ns;
     state.pacer.note_cycle(end_ns - start_ns, start_ns.saturating_sub(last_end_ns));
@@ -333,8 +333,8 @@ pub(crate) fn collect_stopped(held: &SafepointsHeld, reason: Reason) {
             heap_at_end: heap_at_start,
             heap_live: state.total.live,
             goal: goal_before,
-            stacks: scanned.stacks,
-            globals: scanned.globals,
+            stacks: marked.stacks,
+            globals: roots::globals(),
             forced: reason == Reason::Forced,
         };
         gctrace(&cycle);

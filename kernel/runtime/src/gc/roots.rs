@@ -12,7 +12,7 @@
 //! Unsafe here: reading other threads' records in the stopped world.
 #![allow(unsafe_code)]
 
-use super::mark::{Marker, Scanned};
+use super::mark::Marker;
 use crate::addr::{Address, Bytes, Range};
 use crate::cpu::Cpu;
 use crate::platform::platform;
@@ -87,8 +87,8 @@ pub(super) fn for_each_root(cpu: &Cpu, mut visit: impl FnMut(Root, Range)) {
     }
 }
 
-/// Makes every root's object grey.
-pub(super) fn mark_roots(marker: &mut Marker<'_>, cpu: &Cpu) -> Scanned {
+/// Makes every root's object grey. Returns how much of the stacks is used.
+pub(super) fn mark_roots(marker: &mut Marker<'_>, cpu: &Cpu) -> Bytes {
     let (mut stacks, now_ns) = (Bytes(0), platform().now());
     for_each_root(cpu, |root, range| {
         if let Root::Stack(thread) = root {
@@ -103,7 +103,7 @@ pub(super) fn mark_roots(marker: &mut Marker<'_>, cpu: &Cpu) -> Scanned {
             false => marker.scan_range(range),
         }
     });
-    Scanned { stacks, globals: globals() }
+    stacks
 }
 
 fn range_of<T>(place: *const T) -> Range {
