@@ -66,7 +66,7 @@ pub(crate) fn page_fault(fault: &Fault, registers: &mut Registers) -> Verdict {
             Growth::Grown => return Verdict::Resume,
             Growth::Wild => return Verdict::Fatal,
             Growth::Overflow => Failure::StackOverflow,
-            Growth::NoMemory(_) => Failure::OutOfMemory,
+            Growth::NoMemory => Failure::OutOfMemory,
         };
     if cpu.in_section() {
         throw!(

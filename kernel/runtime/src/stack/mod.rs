@@ -88,7 +88,7 @@ pub(crate) enum Growth {
     /// The limit: the thread ends.
     Overflow,
     /// No frames: the thread ends.
-    NoMemory(OutOfFrames),
+    NoMemory,
     /// Not an access that a stack pointer can make: a wild pointer.
     Wild,
 }
@@ -258,20 +258,12 @@ impl Stack {
         let doubled = Address(low.0 - self.committed().0.clamp(MACHINE_PAGE, LARGEST_STEP));
         // What the sections' reserve has taken may already reach below a thread's own floor.
         let wanted = doubled.max(floor).min(page);
-        let result =
-            [wanted, page].into_iter().map(|start| (start, platform().grow_in_fault(Range { start, end: low })));
-        let mut refusal = None;
-        for (start, outcome) in result {
-            match outcome {
-                Ok(()) => {
-                    GROWTHS[usize::from(in_section)].fetch_add(1, Ordering::Relaxed);
-                    self.set_committed_low(start);
-                    return Growth::Grown;
-                }
-                Err(out) => refusal = Some(out),
-            }
-        }
-        refusal.map_or(Growth::Wild, Growth::NoMemory)
+        // All that, or only what is touched.
+        let grows_to = |start: &Address| platform().grow_in_fault(Range { start: *start, end: low }).is_ok();
+        let Some(start) = [wanted, page].into_iter().find(grows_to) else { return Growth::NoMemory };
+        GROWTHS[usize::from(in_section)].fetch_add(1, Ordering::Relaxed);
+        self.set_committed_low(start);
+        Growth::Grown
     }
 }
 
