@@ -49,7 +49,7 @@ pub unsafe fn start(platform: &'static dyn Platform, start: Start) -> ! {
     // 2. What the user wants.
     let (settings, rest) = Settings::parse(start.command_line, &mut |warning| report!("{warning}"));
     fatal::set_traceback(settings.traceback);
-    // 3. The heap, its first 4 MiB, and the collector.
+    // 3. The heap's addresses, and the collector.
     gc::set_up(&settings);
     // 4. Stacks and threads.
     stack::set_up();

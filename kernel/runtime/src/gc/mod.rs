@@ -20,7 +20,7 @@
 //! A later, concurrent collector keeps this one as its reference. It brings the write barrier, for which there are two places: [`GcCell`],
 //! and typed_memory.rs.
 //!
-//! Unsafe here: the access to this CPU's cache.
+//! Unsafe here: the access to this CPU's cache and grey objects.
 #![allow(unsafe_code)]
 
 mod ahead;
@@ -142,7 +142,7 @@ pub(crate) enum Reason {
 /// Prepares heap and collector.
 pub(crate) fn set_up(settings: &Settings) {
     if HEAP.init(platform()).is_err() {
-        crate::throw!("expected the first 4 MiB for the heap, found {:?} of free memory", platform().free_memory());
+        crate::throw!("expected the address plan to have room for one arena and its records, found none");
     }
     // SAFETY: boot is a section.
     let held = unsafe { SafepointsHeld::assume() };

@@ -2,8 +2,8 @@
 //!
 //! `gc 1 @0.012s 3%: 0.010+1.2+0.31 ms clock, 0.010+0/1.2/0+0.31 ms cpu, 4->4->1 MB, 4 MB goal, 0 MB stacks, 0 MB globals, 1 P`
 //!
-//! The three times are Go's phases: stopping and flushing the caches, marking, and what ends the cycle: with gcstoptheworld=2 the whole sweep. Assists and
-//! idle marking are zero, as they are in Go when the world is stopped.
+//! The three times are Go's phases: stopping and flushing the caches, marking, and what ends the cycle: with gcstoptheworld=2 the whole
+//! sweep. Assists and idle marking are zero, as they are in Go when the world is stopped.
 
 use crate::addr::{Bytes, MIB};
 use crate::report;
