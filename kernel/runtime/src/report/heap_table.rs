@@ -156,11 +156,6 @@ impl HeapTable {
         self.sum(|class| class.in_use)
     }
 
-    /// The part of the spans' memory that is in no object.
-    pub fn fragmentation(&self) -> f64 {
-        1.0 - self.bytes() as f64 / self.in_use().max(1) as f64
-    }
-
     fn sum(&self, figure: fn(&ClassFigures) -> usize) -> usize {
         self.classes.iter().map(figure).sum()
     }
