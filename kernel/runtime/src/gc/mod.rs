@@ -56,6 +56,7 @@ use crate::platform::{free_at_start, mapped, platform};
 use crate::report::{Cycle, gctrace};
 use crate::settings::Settings;
 use crate::switch_off::{self, Mechanism};
+use core::mem;
 use core::sync::atomic::{AtomicU64, Ordering};
 use pacer::{Found, Pacer};
 use spin::Mutex;
@@ -91,7 +92,7 @@ impl State {
             globals: roots::globals(),
             overhead: Bytes(mapped().0.saturating_sub(heap) + self.slack.0),
         };
-        let (goal, limit) = (self.pacer.goal(found), self.pacer.memory_limit());
+        let (goal, limit) = (self.pacer.goal(found), self.pacer.memory_limit);
         HEAP.set_trigger(goal);
         HEAP.set_least_free(Bytes(limit.map_or(0, |limit| free_at_start().0.saturating_sub(limit.0))));
         scavenger::set_goals(scavenger::retained(goal, self.slack), limit);
@@ -149,7 +150,8 @@ pub(crate) fn set_up(settings: &Settings) {
     // SAFETY: nobody collects yet.
     unsafe { held.grey() }.set_up(platform());
     let mut state = STATE.lock();
-    state.pacer.set(settings.gc_percent, settings.memory_limit);
+    state.pacer.percent = settings.gc_percent;
+    state.pacer.memory_limit = settings.memory_limit;
     state.traces = settings.gc_trace;
     state.sweeps_in_stop = settings.gc_stop_the_world > 1;
     verify::set_up(settings);
@@ -204,9 +206,7 @@ pub fn cycles() -> u64 {
 pub fn set_gc_percent(percent: Option<u32>) -> Option<u32> {
     let _held = SafepointsHeld::enter();
     let mut state = STATE.lock();
-    let old = state.pacer.percent();
-    let limit = state.pacer.memory_limit();
-    state.pacer.set(percent, limit);
+    let old = mem::replace(&mut state.pacer.percent, percent);
     state.pace();
     old
 }
@@ -216,9 +216,7 @@ pub fn set_gc_percent(percent: Option<u32>) -> Option<u32> {
 pub fn set_memory_limit(bytes: Option<usize>) -> Option<usize> {
     let _held = SafepointsHeld::enter();
     let mut state = STATE.lock();
-    let old = state.pacer.memory_limit();
-    let percent = state.pacer.percent();
-    state.pacer.set(percent, bytes.map(Bytes));
+    let old = mem::replace(&mut state.pacer.memory_limit, bytes.map(Bytes));
     state.pace();
     old.map(|limit| limit.0)
 }
@@ -241,7 +239,7 @@ pub(crate) fn collect_for(reason: Reason) {
 /// The tick's question. Go: `sysmon`, which asks `gcTriggerTime`.
 pub(crate) fn collect_if_due(held: &SafepointsHeld, now_ns: u64) {
     let state = STATE.lock();
-    let due = state.pacer.percent().is_some() && now_ns.saturating_sub(state.last_end_ns) >= state.forced_period_ns;
+    let due = state.pacer.percent.is_some() && now_ns.saturating_sub(state.last_end_ns) >= state.forced_period_ns;
     drop(state);
     if due {
         collect_stopped(held, Reason::Periodic);

@@ -16,8 +16,10 @@ const HEAP_MINIMUM: usize = 4 * MIB;
 const MOST_DEBT_NS: u64 = 1_000_000_000;
 
 pub(super) struct Pacer {
-    percent: Option<u32>,
-    memory_limit: Option<Bytes>,
+    /// GOGC; `None`: off.
+    pub(super) percent: Option<u32>,
+    /// GOMEMLIMIT; `None`: off.
+    pub(super) memory_limit: Option<Bytes>,
     /// How much longer cycles took than what was between them, lately.
     debt_ns: u64,
 }
@@ -35,19 +37,6 @@ pub(super) struct Found {
 impl Pacer {
     pub(super) const fn new() -> Pacer {
         Pacer { percent: Some(100), memory_limit: None, debt_ns: 0 }
-    }
-
-    pub(super) fn set(&mut self, percent: Option<u32>, memory_limit: Option<Bytes>) {
-        self.percent = percent;
-        self.memory_limit = memory_limit;
-    }
-
-    pub(super) fn percent(&self) -> Option<u32> {
-        self.percent
-    }
-
-    pub(super) fn memory_limit(&self) -> Option<Bytes> {
-        self.memory_limit
     }
 
     pub(super) fn is_off(&self) -> bool {
@@ -81,8 +70,7 @@ mod tests {
     use super::*;
 
     fn goal(percent: Option<u32>, limit: Option<usize>, live: usize) -> usize {
-        let mut pacer = Pacer::new();
-        pacer.set(percent, limit.map(|mib| Bytes(mib * MIB)));
+        let pacer = Pacer { percent, memory_limit: limit.map(|mib| Bytes(mib * MIB)), ..Pacer::new() };
         let [live, one] = [Bytes(live * MIB), Bytes(MIB)];
         let Bytes(goal) = pacer.goal(Found { live, stacks: one, globals: one, overhead: Bytes(2 * MIB) });
         if goal == usize::MAX { goal } else { goal / MIB }
@@ -116,8 +104,7 @@ mod tests {
 
     #[test]
     fn a_limit_that_leaves_no_time_for_the_program_gives_way_and_comes_back() {
-        let mut pacer = Pacer::new();
-        pacer.set(None, Some(Bytes(16 * MIB)));
+        let mut pacer = Pacer { percent: None, memory_limit: Some(Bytes(16 * MIB)), ..Pacer::new() };
         let found = Found { live: Bytes(32 * MIB), ..Found::default() };
         for _ in 0..10 {
             assert_eq!(pacer.goal(found), Bytes(35 * MIB));
