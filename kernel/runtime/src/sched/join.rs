@@ -111,7 +111,7 @@ impl<T> Shared<T> {
 /// The right to wait for a thread and have its result. Dropping it lets the thread run on; its result is dropped with it.
 pub struct JoinHandle<T> {
     shared: NonNull<Shared<T>>,
-    pub(super) id: u64,
+    id: u64,
     result: PhantomData<T>,
 }
 

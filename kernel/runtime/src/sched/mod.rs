@@ -5,8 +5,8 @@
 //!    records.rs).
 //! 2. A thread gives up the processor at [`yield_now`], when it parks ([`park`], [`sleep`], [`JoinHandle::join`]) and at its end. The switch
 //!    goes straight to the next thread in the run queue (dispatch.rs, switch.rs), from the stack of a thread that has ended too (end.rs).
-//! 3. With nobody in the queue the CPU runs `schedule` on its own stack: it waits for the timer. When nobody sleeps either, nothing will
-//!    ever happen again: that is Go's deadlock, and fatal.
+//! 3. With nobody in the queue the CPU runs `schedule` on its own stack: it sweeps what the last collection left, then waits for the timer.
+//!    When nobody sleeps either, nothing will ever happen again: that is Go's deadlock, and fatal.
 //! 4. The timer's tick wakes sleepers (sleep.rs) and, if preemption is on, makes a thread that has kept the processor for a whole tick
 //!    give it (preempt/). When it may come, and what else it does, stands in tick.rs, above the rooms.
 //! 5. A panic unwinds its own thread, and so does want of memory; its joiner learns why, the others go on (panic.rs). A thread that
