@@ -176,6 +176,9 @@ class Span:
         return sorted((span for span in spans if span.state not in ("free", "supplied")), key=lambda span: span.base)
 
     def is_allocated(self, slot):
+        # heap/window.rs: of the 64 slots that a CPU allocates from, the free ones are set.
+        if slot // 64 * 64 == number(self.record["window_start"]):
+            return number(self.record["window"]) >> (slot % 64) & 1 == 0
         return number(self.record["bits"][slot // 64][self.bits]) >> (slot % 64) & 1 != 0
 
     def allocated(self):

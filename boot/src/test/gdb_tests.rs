@@ -18,8 +18,9 @@ use crate::qemu::host_load;
 const PATIENCE: Duration = Duration::from_secs(120);
 const NAME: &str = "bios::debug::gdb_shows_threads_spans_and_objects";
 
-/// While the tour's stack grows, main waits for that. In its overflow a thread stands in its loop, the one that will overflow runs
-/// (and main may be waiting yet or not, for the timer takes turns by then); the lists of the chapter before fill some spans.
+/// While the tour's stack grows, main waits for that; the first object is in a span that the CPU allocates from. In its overflow a thread
+/// stands in its loop, the one that will overflow runs (and main may be waiting yet or not, for the timer takes turns by then); the lists of
+/// the chapter before fill some spans.
 const COMMANDS: &[&str] = &[
     "echo @entry\\n",
     "bt 1",
@@ -29,6 +30,9 @@ const COMMANDS: &[&str] = &[
     "info goroutines",
     "echo @waiting\\n",
     "goroutine 1 bt",
+    "echo @first object\\n",
+    "python first = next(span for span in Span.all() if span.slot_bytes == 16 and span.kind == 'noscan')",
+    "python gdb.execute('heapobj 0x%x' % first.base)",
     "thbreak programs::tour::recurse",
     "continue",
     "echo @goroutines\\n",
@@ -58,6 +62,7 @@ const ANSWERS: &[(&str, &[&str])] = &[
         &["  1 waiting  programs::tour::growing_stack (Join)\n", "* 2 running  programs::tour::descend"],
     ),
     ("waiting", &["Packet::wait", "programs::tour::growing_stack", "programs::tour::tour", "enter_main"]),
+    ("first object", &[" +0x0, 16 bytes, allocated: slot 0 of 512", "noscan, cached"]),
     ("goroutines", &["  3 runnable programs::tour::stopped_loop", "\n* ", " running  programs::tour::recurse"]),
     ("interrupted", &["programs::tour::stopped_loop", "thread_start"]),
     ("running", &["programs::tour::recurse", "programs::tour::overflow", "thread_start"]),
