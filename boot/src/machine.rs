@@ -9,6 +9,16 @@ pub(crate) enum Firmware {
     Uefi,
 }
 
+impl Firmware {
+    /// In MiB. With less the boot loader, or the firmware itself, hangs and says nothing.
+    fn least_memory(self) -> u64 {
+        match self {
+            Firmware::Bios => 32,
+            Firmware::Uefi => 64,
+        }
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
 pub(crate) enum Accel {
     Auto,
@@ -38,6 +48,13 @@ pub(crate) struct Machine {
 impl Machine {
     /// QEMU's options for it.
     pub(crate) fn options(&self) -> Result<Vec<String>, String> {
+        let least = self.firmware.least_memory();
+        if mebibytes(&self.mem).is_none_or(|memory| memory < least) {
+            return Err(format!(
+                "with {} of memory no kernel starts under this firmware: {least}M is the least",
+                self.mem
+            ));
+        }
         let mut options = vec!["-machine".into(), "pc".into(), "-cpu".into(), "max".into(), "-nodefaults".into()];
         options.extend(["-smp".into(), self.cpus.to_string(), "-m".into(), self.mem.clone()]);
         // QEMU takes the first accelerator that works.
@@ -65,10 +82,15 @@ pub(crate) fn escaped(path: &Path) -> String {
 }
 
 fn memory_size(text: &str) -> Result<String, String> {
-    match text.strip_suffix(['M', 'G']).map(str::parse::<u32>) {
-        Some(Ok(1..)) => Ok(text.to_owned()),
+    match mebibytes(text) {
+        Some(1..) => Ok(text.to_owned()),
         _ => Err("a size is a number with M or G behind it, as 64M or 4G".into()),
     }
+}
+
+fn mebibytes(text: &str) -> Option<u64> {
+    let number: u32 = text.strip_suffix(['M', 'G'])?.parse().ok()?;
+    Some(u64::from(number) << if text.ends_with('G') { 10 } else { 0 })
 }
 
 /// Why KVM cannot be used here; none if it can.
@@ -101,7 +123,7 @@ pub(crate) fn uefi_code() -> Option<PathBuf> {
 
 #[cfg(test)]
 mod tests {
-    use super::memory_size;
+    use super::{Accel, Firmware, Machine, memory_size};
 
     #[test]
     fn a_memory_size_is_a_number_with_a_unit() {
@@ -109,5 +131,13 @@ mod tests {
         assert!(
             ["", "64", "M", "0G", "-1M", "64m", "64MB", "1.5G", "9999999999G"].iter().all(|s| memory_size(s).is_err())
         );
+    }
+
+    #[test]
+    fn a_machine_with_too_little_memory_to_start_is_refused() {
+        let options =
+            |mem: &str| Machine { firmware: Firmware::Bios, accel: Accel::Tcg, cpus: 1, mem: mem.into() }.options();
+        assert!(["32M", "1G", "4294967295G"].iter().all(|mem| options(mem).is_ok()));
+        assert_eq!(options("31M").map_err(|error| error.contains("32M is the least")), Err(true));
     }
 }
