@@ -1,6 +1,7 @@
 //! `./x run`: one boot, or one process, one program, its status.
 
 use std::env;
+use std::ffi::OsString;
 use std::io::Write;
 use std::time::Duration;
 
@@ -59,7 +60,7 @@ pub(crate) fn run(options: Options) -> Result<u8, String> {
 
 /// The settings, the program and its arguments as the kernel gets them. `None`, and a message, if one cannot be passed on.
 pub(crate) fn command_line(program: Option<String>, arguments: Vec<String>) -> Option<String> {
-    match settings(|name| env::var(name).ok()) {
+    match settings(env::var_os) {
         Ok(settings) => Some([settings, program.into_iter().collect(), arguments].concat().join(" ")),
         Err(message) => {
             eprintln!("x: {message}");
@@ -79,11 +80,12 @@ pub(crate) fn print(stream: Stream, bytes: &[u8]) {
 }
 
 /// The settings that are set, as words of the kernel's command line, which is split at white space.
-fn settings(value_of: impl Fn(&str) -> Option<String>) -> Result<Vec<String>, String> {
+fn settings(value_of: impl Fn(&'static str) -> Option<OsString>) -> Result<Vec<String>, String> {
     let set = SETTINGS.iter().filter_map(|name| Some((name, value_of(name).filter(|value| !value.is_empty())?)));
-    set.map(|(name, value)| match value.contains(char::is_whitespace) {
-        true => Err(format!("{name} contains white space")),
-        false => Ok(format!("{name}={value}")),
+    set.map(|(name, value)| match value.into_string() {
+        Ok(value) if !value.contains(char::is_whitespace) => Ok(format!("{name}={value}")),
+        Ok(_) => Err(format!("{name} contains white space")),
+        Err(_) => Err(format!("{name} is not UTF-8")),
     })
     .collect()
 }
@@ -91,12 +93,15 @@ fn settings(value_of: impl Fn(&str) -> Option<String>) -> Result<Vec<String>, St
 #[cfg(test)]
 mod tests {
     use super::settings;
+    use std::ffi::OsString;
+    use std::os::unix::ffi::OsStringExt;
 
     #[test]
     fn only_settings_that_are_one_word_are_passed_on() {
-        let set = settings(|name| (name == "GOGC").then(|| "50".to_string()));
+        let set = settings(|name| (name == "GOGC").then(|| "50".into()));
         assert_eq!(set, Ok(vec!["GOGC=50".to_string()]));
-        assert_eq!(settings(|_| Some(String::new())), Ok(vec![]));
+        assert_eq!(settings(|_| Some("".into())), Ok(vec![]));
         assert_eq!(settings(|_| Some("a b".into())), Err("GOGC contains white space".into()));
+        assert_eq!(settings(|_| Some(OsString::from_vec(vec![0xff]))), Err("GOGC is not UTF-8".into()));
     }
 }
