@@ -3,14 +3,13 @@
 use core::arch::asm;
 use core::hint::black_box;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use runtime::addr::{KIB, MIB};
 use runtime::inspect::current_stack;
 use runtime::kernel_test;
 use runtime::prelude::*;
 use runtime::switch_off::{Mechanism, disable};
 use runtime::testing::expect_fault;
 
-const KIB: usize = 1 << 10;
-const MIB: usize = 1 << 20;
 const PAGE_FAULT: usize = 14;
 
 /// Recurses until a frame lies below `bottom`; on the way back, the number of frames that changed or moved.

@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 use core::hint::black_box;
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use runtime::addr::MIB;
 use runtime::inspect;
 use runtime::kernel_test;
 use runtime::prelude::*;
@@ -237,7 +238,6 @@ fn churn(bytes: usize) -> usize {
 
 #[kernel_test(cmdline = "GOGC=400")]
 fn gogc_sets_the_heaps_size_at_the_next_collection() {
-    const MIB: usize = 1 << 20;
     assert!((15 * MIB..17 * MIB).contains(&churn(64 * MIB)), "400 % of 4 MiB");
     runtime::set_gc_percent(Some(100));
     collect();
@@ -246,7 +246,6 @@ fn gogc_sets_the_heaps_size_at_the_next_collection() {
 
 #[kernel_test(cmdline = "GOGC=off,GOMEMLIMIT=24MiB")]
 fn a_memory_limit_collects_although_gogc_is_off() {
-    const MIB: usize = 1 << 20;
     let largest = churn(128 * MIB);
     assert!((20 * MIB..=24 * MIB).contains(&largest), "the heap was {largest} bytes");
 }

@@ -9,6 +9,7 @@ use core::ops::Range;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use machine::provoke::{self, refuse};
 use machine::{foreign_nmis, memory};
+use runtime::addr::KIB;
 use runtime::kernel_test;
 use runtime::prelude::*;
 use runtime::switch_off::{Mechanism, disable};
@@ -17,7 +18,6 @@ use runtime::testing::expect_fault;
 use crate::canary::{Canary, collect_cleanly};
 use crate::dumps::stray_write;
 
-const KIB: usize = 1 << 10;
 const MS: u64 = 1_000_000;
 
 const DOUBLE_FAULT: usize = 8;
