@@ -54,7 +54,7 @@ unsafe extern "sysv64" fn nop() {
     naked_asm!("ret")
 }
 
-/// What `fill` and `copy_from_slice` come to, the compiler's memset and memcpy.
+/// What `fill` and `copy_from_slice` come to: memset and memcpy.
 fn bulk(bench: &Bench, size_name: &str, size: usize) {
     let [clear, copy] = ["clear", "copy"].map(|what| format!("machine/{what}/{size_name}"));
     let wanted = bench.wants(&clear) || bench.wants(&copy);

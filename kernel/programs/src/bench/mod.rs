@@ -7,7 +7,7 @@
 //!
 //! | group            | as in Go                                      | otherwise than in Go                                             |
 //! |------------------|-----------------------------------------------|-------------------------------------------------------------------|
-//! | machine          | loops, sizes; nothing is folded               | no vDSO: `time.Now` is one read of the TSC, Go's are two; memset and memcpy are the compiler's; no SSE without a system under us; system calls, page faults and mprotect have no counterpart |
+//! | machine          | loops, sizes; nothing is folded               | no vDSO: `time.Now` is one read of the TSC, Go's are two; memset and memcpy are ours (machine/src/bulk.rs), in a process libc's; no SSE without a system under us; system calls, page faults and mprotect have no counterpart |
 //! | alloc            | zeroed objects, a pointer map for the types with a reference, each stored in a global | |
 //! | alloc-parallel   | one thread, started and awaited in the timed region | p2 and p4 wait for more CPUs                                 |
 //! | bintrees, gcbench | node types, order of allocation, long-lived data in globals | no write barrier yet, for the world stands still; gcbench's 250,000 divisions are the compiler's own without a floating-point unit in use |
