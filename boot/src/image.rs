@@ -15,7 +15,7 @@ use crate::hidden;
 use crate::lines::Lines;
 use crate::machine::{Firmware, Machine};
 use crate::qemu::Guest;
-use crate::symbols;
+use crate::symbols::{self, IMAGE_BASE};
 
 /// `./x image`: the disk as a file of the user's; says how it gets onto a stick.
 pub(crate) fn write(firmware: Firmware, out: &Path) -> Result<u8, String> {
@@ -59,6 +59,14 @@ impl Image {
     /// The file with symbols and debug information.
     pub(crate) fn elf(&self) -> &Path {
         &self.elf
+    }
+
+    /// The address of its first instruction, when it runs on a machine.
+    pub(crate) fn entry(&self) -> Result<u64, String> {
+        use object::Object;
+        let bytes = read(&self.elf)?;
+        let file = object::File::parse(&*bytes).map_err(|error| format!("{}: {error}", self.elf.display()))?;
+        Ok(IMAGE_BASE + file.entry())
     }
 
     /// Refuses it if the kernel's types hide a reference from the collector.

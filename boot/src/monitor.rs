@@ -49,7 +49,7 @@ impl Monitor {
     }
 
     /// The answer to a request; the greeting and events, which come unasked, are skipped.
-    fn ask(&mut self, request: &Value) -> io::Result<Value> {
+    pub(crate) fn ask(&mut self, request: &Value) -> io::Result<Value> {
         self.0.get_mut().write_all(request.to_string().as_bytes())?;
         let mut line = String::new();
         while self.0.read_line(&mut line)? > 0 {

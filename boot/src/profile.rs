@@ -4,7 +4,7 @@
 //! the guest's clocks stand still meanwhile. Chains become stacks of functions, the inlined ones too, which are counted in the
 //! form that flame graphs are made from, "outermost;…;innermost count".
 
-mod stub;
+pub(crate) mod stub;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;

@@ -17,7 +17,7 @@ const PAGE: u64 = 4096;
 const MOST_BYTES: u64 = 1024;
 
 /// A connection to a machine; it stands still unless it is told to go on.
-pub(super) struct Stub {
+pub(crate) struct Stub {
     stream: BufReader<UnixStream>,
     /// Memory as it was last read, and its address: frames lie near each other.
     memory: (u64, Vec<u8>),
@@ -25,21 +25,42 @@ pub(super) struct Stub {
 
 impl Stub {
     /// Connects, which stops the machine.
-    pub(super) fn connect(socket: &Path) -> io::Result<Stub> {
+    pub(crate) fn connect(socket: &Path) -> io::Result<Stub> {
         let stream = UnixStream::connect(socket)?;
         stream.set_read_timeout(Some(Duration::from_secs(60)))?;
         Ok(Stub { stream: BufReader::new(stream), memory: (0, Vec::new()) })
     }
 
-    pub(super) fn go_on(&mut self) -> io::Result<()> {
+    pub(crate) fn go_on(&mut self) -> io::Result<()> {
         self.memory.1.clear();
         self.send("c")
     }
 
     pub(super) fn stop(&mut self) -> io::Result<()> {
         self.stream.get_mut().write_all(&[0x03])?;
+        self.wait()
+    }
+
+    /// Until the machine stands still.
+    fn wait(&mut self) -> io::Result<()> {
         while !self.receive()?.starts_with('T') {}
         Ok(())
+    }
+
+    /// Lets the machine run until its next instruction is the one at this address, which nobody need have written yet.
+    pub(crate) fn run_to(&mut self, address: u64) -> io::Result<()> {
+        self.demand(&format!("Z1,{address:x},1"))?;
+        self.go_on()?;
+        self.wait()?;
+        self.demand(&format!("z1,{address:x},1"))
+    }
+
+    /// Writes to memory; what was there before.
+    pub(crate) fn replace<const N: usize>(&mut self, address: u64, new: [u8; N]) -> io::Result<[u8; N]> {
+        let old = bytes(&self.ask(&format!("m{address:x},{N:x}"))?);
+        let digits: String = new.iter().map(|byte| format!("{byte:02x}")).collect();
+        self.demand(&format!("M{address:x},{N:x}:{digits}"))?;
+        old.try_into().map_err(|_| io::Error::other(format!("there is no memory at {address:#x}")))
     }
 
     /// Where the CPU stands, then the addresses of the calls that led there, innermost first, as far as they are the kernel's.
@@ -79,6 +100,13 @@ impl Stub {
             if !answer.starts_with('T') {
                 return Ok(answer);
             }
+        }
+    }
+
+    fn demand(&mut self, request: &str) -> io::Result<()> {
+        match &*self.ask(request)? {
+            "OK" => Ok(()),
+            answer => Err(io::Error::other(format!("the stub answers {answer:?} to {request}"))),
         }
     }
 

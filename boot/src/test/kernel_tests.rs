@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use super::head_start::HeadStart;
 use super::{Boot, Report, Verdict, dump, machine, prefix};
 use crate::console::Stream;
 use crate::hosted;
@@ -21,7 +22,7 @@ use crate::image::Image;
 use crate::machine::Firmware;
 use crate::qemu::{Ending, Guest, Patience};
 
-const MEMORY: &str = "256M";
+pub(super) const MEMORY: &str = "256M";
 /// The build in which loops may lose what they read.
 pub(crate) const LSR: &str = "lsr";
 /// Silence is the only clock: a loaded host may slow a boot down tenfold, but not to this.
@@ -59,8 +60,18 @@ impl On {
     }
 
     /// Starts the kernel of tests.
-    fn start(self, image: &Image, mem: &str, settings: &str, tests: &[String]) -> Result<Guest, String> {
+    fn start(
+        self,
+        image: &Image,
+        head_start: Option<&HeadStart>,
+        mem: &str,
+        settings: &str,
+        tests: &[String],
+    ) -> Result<Guest, String> {
         let command_line = format!("{settings} {}", tests.join(" "));
+        if let (On::Bios, MEMORY, Some(head_start)) = (self, mem, head_start) {
+            return head_start.start(&command_line);
+        }
         let firmware = match self {
             On::Bios => Firmware::Bios,
             On::Uefi => Firmware::Uefi,
@@ -103,6 +114,7 @@ pub(crate) fn plan(
     image: &Arc<Image>,
     platforms: &[On],
     build: &str,
+    head_start: Option<Arc<HeadStart>>,
     wanted: &dyn Fn(&str) -> bool,
 ) -> Result<Vec<Boot>, String> {
     let mut together = BTreeMap::<(&str, On, String, String), Vec<Test>>::new();
@@ -115,8 +127,8 @@ pub(crate) fn plan(
             }
             let group = (on.prefix(), on, test.mem.clone(), test.settings.clone());
             match test.status {
-                Some(status) => boots.push(alone(image, under, test, status)),
-                None if test.resets => boots.push(alone(image, under, test, 0)),
+                Some(status) => boots.push(alone(image, head_start.clone(), under, test, status)),
+                None if test.resets => boots.push(alone(image, head_start.clone(), under, test, 0)),
                 None => together.entry(group).or_default().push(test),
             }
         }
@@ -132,7 +144,9 @@ pub(crate) fn plan(
     }
     let groups = together.into_iter().map(|((prefix, on, mem, settings), tests)| {
         let names = tests.into_iter().map(|test| test.name).collect();
-        in_one_boot(image, on, prefix, mem, settings, names)
+        // The usual boot is a whole one.
+        let head_start = head_start.clone().filter(|_| !settings.is_empty());
+        in_one_boot(image, head_start, on, prefix, mem, settings, names)
     });
     Ok(groups.chain(boots).collect())
 }
@@ -140,11 +154,12 @@ pub(crate) fn plan(
 /// The boot of all tests that need nothing special.
 pub(crate) fn suite(image: &Arc<Image>, on: On) -> Result<Boot, String> {
     let names = tests(image)?.into_iter().filter(Test::is_plain).map(|test| test.name).collect();
-    Ok(in_one_boot(image, on, on.prefix(), MEMORY.into(), String::new(), names))
+    Ok(in_one_boot(image, None, on, on.prefix(), MEMORY.into(), String::new(), names))
 }
 
 fn in_one_boot(
     image: &Arc<Image>,
+    head_start: Option<Arc<HeadStart>>,
     on: On,
     prefix: &'static str,
     mem: String,
@@ -155,7 +170,7 @@ fn in_one_boot(
     Boot {
         tests: names.iter().map(|name| shown(prefix, name)).collect(),
         run: Box::new(move |report| {
-            let start = |left: &[String]| on.start(&image, &mem, &settings, left);
+            let start = |left: &[String]| on.start(&image, head_start.as_deref(), &mem, &settings, left);
             run(start, names.clone(), &mut |name, verdict| report(&shown(prefix, name), verdict));
         }),
     }
@@ -166,10 +181,11 @@ fn shown(prefix: &str, name: &str) -> String {
 }
 
 /// The boot of a test whose pass is the kernel's end.
-fn alone(image: &Arc<Image>, on: On, test: Test, status: u8) -> Boot {
+fn alone(image: &Arc<Image>, head_start: Option<Arc<HeadStart>>, on: On, test: Test, status: u8) -> Boot {
     let (image, name) = (image.clone(), shown(on.prefix(), &test.name));
     let judge = move || -> Verdict {
-        let mut guest = on.start(&image, &test.mem, &test.settings, std::slice::from_ref(&test.name))?;
+        let name = std::slice::from_ref(&test.name);
+        let mut guest = on.start(&image, head_start.as_deref(), &test.mem, &test.settings, name)?;
         let mut monitor = guest.monitor.take_if(|_| test.nmis);
         let mut nmis = None;
         let ending = guest.watch(PATIENCE, |_, bytes| {

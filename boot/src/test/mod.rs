@@ -4,7 +4,9 @@
 //! 2. `kernel_tests` and `program_tests` plan boots, `program_tests` and `process_tests` processes: a boot answers one test or many.
 //!    `gdb_tests` looks into one with gdb, `profile_tests` into one as it runs; `icount_tests` counts
 //!    its instructions.
-//! 3. Boots run in the background, a few at a time; a trial of libtest-mimic waits for its own test's verdict, so that
+//! 3. Boots of some tests out of many, those with settings of their own or one that ends the kernel, begin at the kernel's entry, where
+//!    `head_start` keeps a machine. The others begin with the firmware.
+//! 4. Boots run in the background, a few at a time; a trial of libtest-mimic waits for its own test's verdict, so that
 //!    names come in order however the boots overtake one another.
 //!
 //! `./x soak` ([`soak`]) boots the same tests again and again.
@@ -14,6 +16,7 @@
 mod dump;
 mod gctrace;
 mod gdb_tests;
+mod head_start;
 mod heap_tour;
 mod icount_tests;
 mod kernel_tests;
@@ -34,6 +37,7 @@ use libtest_mimic::{Arguments, Trial};
 use crate::compile;
 use crate::image::Image;
 use crate::machine::{Accel, Firmware, Machine};
+use head_start::HeadStart;
 use kernel_tests::On;
 
 const HOST_CRATES: [&str; 4] = ["runtime", "runtime-derive", "machine", "programs"];
@@ -59,12 +63,19 @@ pub(crate) fn run(filter: &str) -> Result<u8, String> {
     let tests = Arc::new(Image::of(compile::bare_metal("qemu-tests")?));
     let hosted_tests = Arc::new(Image::of(compile::hosted("qemu-tests")?));
     let wanted = |name: &str| name.contains(filter);
-    let mut boots = kernel_tests::plan(&hosted_tests, &[On::Process], "", &wanted)?;
-    boots.extend(kernel_tests::plan(&tests, &[On::Bios, On::Uefi], "", &wanted)?);
+    let mut boots = kernel_tests::plan(&hosted_tests, &[On::Process], "", None, &wanted)?;
+    let head_start = |image| Some(Arc::new(HeadStart::new(image, machine(Firmware::Bios, kernel_tests::MEMORY))));
+    boots.extend(kernel_tests::plan(&tests, &[On::Bios, On::Uefi], "", head_start(&tests), &wanted)?);
     if kernel_tests::has(&tests, kernel_tests::LSR, &wanted)? {
         let with_lsr = Arc::new(Image::of(compile::bare_metal_with_lsr("qemu-tests")?));
         with_lsr.disk(Firmware::Bios)?;
-        boots.extend(kernel_tests::plan(&with_lsr, &[On::Bios, On::Uefi], kernel_tests::LSR, &wanted)?);
+        boots.extend(kernel_tests::plan(
+            &with_lsr,
+            &[On::Bios, On::Uefi],
+            kernel_tests::LSR,
+            head_start(&with_lsr),
+            &wanted,
+        )?);
     }
     boots.extend(program_tests::plan(&kernel, &process, &wanted));
     boots.extend(process_tests::plan(&process, &wanted));

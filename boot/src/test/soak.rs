@@ -21,7 +21,7 @@ pub(crate) fn run(boots: usize, filter: Option<&str>) -> Result<u8, String> {
     let suites = [kernel_tests::suite(&image, On::Bios)?, kernel_tests::suite(&image, On::Uefi)?];
     let is_plain = |name: &str| suites.iter().any(|suite| suite.tests.iter().any(|test| test == name));
     let is_wanted = |name: &str| filter.map_or(!is_plain(name), |words| name.contains(words));
-    let others = kernel_tests::plan(&image, &[On::Bios, On::Uefi], "", &is_wanted)?;
+    let others = kernel_tests::plan(&image, &[On::Bios, On::Uefi], "", None, &is_wanted)?;
     if others.is_empty() {
         return Err(format!("no test matches \"{}\"", filter.unwrap_or_default()));
     }
