@@ -1,4 +1,5 @@
-//! Sweeping while the program runs: garbage makes room before the heap grows, and no cycle begins in what another has left.
+//! Sweeping while the program runs: garbage makes room before the heap grows, others run meanwhile, and no cycle begins in what another has
+//! left.
 
 use crate::canary::{Canary, collect_cleanly, hatch_into, overwrite_dead_frames};
 use alloc::vec::Vec;
@@ -80,6 +81,46 @@ fn what_is_unswept_is_sound_and_a_cpu_with_nothing_to_do_sweeps_it() {
     }
     assert!(memory_stats().frees > before.frees + 1000);
     assert_eq!(memory_stats().num_gc, before.num_gc);
+}
+
+/// How many of the threads that wake up every 50 µs had their turns while one that allocates 32 MiB swept for it: 8192 spans, each with an
+/// object.
+fn turns_while_sweeping() -> usize {
+    runtime::set_preemption(true);
+    let all = fill(64 * MIB);
+    let mut held = Vec::with_capacity(all.len() / 8);
+    held.extend(all.iter().copied().step_by(8));
+    drop(all);
+    set_gc_percent(Some(1));
+    wait_for_a_cycle();
+    set_gc_percent(None);
+    let wake_up = |turn: u64| {
+        go(move || {
+            sleep(50_000 * turn);
+            memory_stats().frees
+        })
+    };
+    let sleepers: Vec<_> = (1..=100).map(wake_up).collect();
+    yield_now();
+    let before = memory_stats().frees;
+    black_box(Vec::<u8>::with_capacity(32 * MIB));
+    let after = memory_stats().frees;
+    assert!(after - before > 50_000, "the allocation swept: {} objects freed", after - before);
+    black_box(held);
+    let seen = sleepers.into_iter().map(|sleeper| sleeper.join().expect("it only looks"));
+    // Nearer to the end are those that came when it was over: they free something themselves.
+    seen.filter(|frees| (before + 1000..after - 1000).contains(frees)).count()
+}
+
+#[kernel_test(status = 0)]
+fn who_sweeps_for_a_large_object_lets_others_have_their_turns() {
+    assert!(turns_while_sweeping() > 0);
+}
+
+#[kernel_test(off, status = 0)]
+fn swept_in_one_section_it_lets_nobody_have_a_turn() {
+    let _off = disable(Mechanism::SweepingOutside);
+    assert_eq!(turns_while_sweeping(), 0);
 }
 
 /// That the figures are right, whenever the sweep was.

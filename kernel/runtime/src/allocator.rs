@@ -24,7 +24,7 @@ mod slices;
 
 pub(crate) use slices::{free_noscan, free_slice, new_noscan, new_slice, usable};
 
-use crate::addr::{Address, Bytes};
+use crate::addr::{Address, Bytes, Pages};
 use crate::cpu::{Allocating, ConstantClass, SafepointsHeld};
 use crate::gc::trace::Readings;
 use crate::gc::{self, HEAP, Reason, Scan, Trace, Zeroable, verify};
@@ -252,6 +252,10 @@ fn exhausted(class: SpanClass) -> Exhausted {
 fn answer(shortage: Shortage, collected: &mut bool, asked: Bytes) -> Result<(), Exhausted> {
     match shortage {
         Shortage::Exhausted { left } if *collected || gc::is_off() => Err(Exhausted { asked, left }),
+        Shortage::Unswept => {
+            gc::finish_sweep();
+            Ok(())
+        }
         _ => {
             gc::collect_for(Reason::Allocation);
             *collected = true;
@@ -269,6 +273,7 @@ fn allocate_large(bytes: Bytes, align: usize, reading: Reading, zeroed: bool) ->
     if verify::stress_is_due() {
         gc::collect_for(Reason::Allocation);
     }
+    sweep_for(bytes);
     loop {
         let held = Allocating::enter();
         held.check_outermost();
@@ -290,6 +295,14 @@ fn allocate_large(bytes: Bytes, align: usize, reading: Reading, zeroed: bool) ->
             Err(shortage) => answer(shortage, &mut collected, bytes)?,
         }
     }
+}
+
+/// Sweeps what falls to whoever is going to allocate a large object of so many bytes, with safepoints let in.
+fn sweep_for(bytes: Bytes) {
+    let Some(mut debt) = HEAP.sweep_debt(Pages::holding(bytes)) else { return };
+    Allocating::enter().check_outermost();
+    let _held = switch_off::is_off(Mechanism::SweepingOutside).then(SafepointsHeld::enter);
+    while SafepointsHeld::enter().on_system_stack(|| HEAP.pay(&mut debt)) {}
 }
 
 /// Runs `attempt` again after a collection if it found no memory.

@@ -44,6 +44,8 @@ pub enum Mechanism {
     Sweep,
     /// Looking for room in what is not swept yet before fresh pages are taken.
     SweepForRoom,
+    /// Sweeping for a large object with safepoints let in.
+    SweepingOutside,
     /// Sweeping what is left before the next marking.
     SweepTermination,
     /// Taking a handler for a section when it allocates.

@@ -167,7 +167,7 @@ pub fn collect() {
 }
 
 /// Sweeps what the last cycle left, with safepoints in between.
-fn finish_sweep() {
+pub(crate) fn finish_sweep() {
     while SafepointsHeld::enter().on_system_stack(|| HEAP.sweep_some()) {}
 }
 

@@ -40,17 +40,20 @@ impl Central {
         self.lists.lock()[pair(generation)].full.pop()
     }
 
-    /// Either.
-    pub(super) fn take(&self, generation: u8) -> Option<&'static Span> {
-        let lists = &mut self.lists.lock()[pair(generation)];
-        lists.full.pop().or_else(|| lists.partial.pop())
+    /// Some without, or, if there are none, with: at most so many.
+    pub(super) fn take(&self, generation: u8, most: usize) -> SpanList {
+        let Lists { partial, full } = &mut self.lists.lock()[pair(generation)];
+        let list = if full.is_empty() { partial } else { full };
+        list.take(most).collect()
     }
 
-    /// Takes a span that is in no list and no cache.
-    pub(super) fn put(&self, span: &'static Span) {
-        let has_room = span.has_room();
-        let lists = &mut self.lists.lock()[pair(span.generation())];
-        if has_room { lists.partial.push(span) } else { lists.full.push(span) }
+    /// Takes spans that are in no list and no cache.
+    pub(super) fn put(&self, spans: impl IntoIterator<Item = &'static Span>) {
+        let mut lists = self.lists.lock();
+        for span in spans {
+            let Lists { partial, full } = &mut lists[pair(span.generation())];
+            if span.has_room() { partial.push(span) } else { full.push(span) }
+        }
     }
 
     /// Takes a large span out of its list.

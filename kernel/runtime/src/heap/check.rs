@@ -6,11 +6,11 @@
 //! 2. Each span alone: what its class says, it says; its bits say nothing of slots that it does not have ([`Span::check`]).
 //! 3. Each span's pages: in use, and its own, and zero where they are known to be. Then the counts agree, so no other page has an owner.
 //! 4. The lists: each span is in one list, of its class, or in a cache.
-//! 5. The caches: their spans, their slot for tiny objects, then their supplies, whose pages are in use and nobody's. With the spans' these are all the pages in use,
-//!    and all records are spans, in a supply or in their pool.
+//! 5. The caches: their spans, their slot for tiny objects, then their supplies, whose pages are in use and nobody's. With the spans' these
+//!    are all the pages in use, and all records are spans, in a supply or in their pool.
 //!
-//! What has no second witness cannot be found wrong: which slots of a cached span are taken, pointer masks and patterns, sizes of objects. The corruption
-//! tests list them (corruption.rs).
+//! What has no second witness cannot be found wrong: which slots of a cached span are taken, pointer masks and patterns, sizes of objects.
+//! The corruption tests list them (corruption.rs).
 
 use super::arena::CHUNK;
 use super::page_heap::PageHeap;

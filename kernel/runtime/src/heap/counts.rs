@@ -3,9 +3,9 @@
 //! Nothing is counted on the way of an object whose CPU has a free slot for it. A span's free slots count as allocated when a CPU takes it,
 //! and what of them it brings back is taken off again; whoever wants to know in between looks into the cache.
 
-use super::span::{Span, State};
+use super::span::Span;
 use super::{Cache, Heap, SpanClass};
-use crate::addr::Bytes;
+use crate::addr::{Bytes, Pages};
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 pub(super) struct Counts {
@@ -72,13 +72,12 @@ impl Counts {
         self.large_allocated.fetch_add(span.slot_bytes().0, Relaxed);
     }
 
-    /// So many objects of a span that no CPU has are free now.
-    #[inline]
-    pub(super) fn freed(&self, span: &Span, slots: usize) {
+    /// So many objects that no CPU's cache has are free now; a large one has so many pages.
+    pub(super) fn freed(&self, class: SpanClass, slots: usize, pages: Pages) {
         if slots > 0 {
-            self.freed[span.raw_class() as usize].fetch_add(slots, Relaxed);
-            if span.state() == State::Large {
-                self.large_freed.fetch_add(span.slot_bytes().0, Relaxed);
+            self.freed[class.index() as usize].fetch_add(slots, Relaxed);
+            if class.is_large() {
+                self.large_freed.fetch_add(pages.bytes().0, Relaxed);
             }
         }
     }

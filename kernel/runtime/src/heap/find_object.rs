@@ -63,19 +63,18 @@ impl SpanMap {
     /// Makes a record from the pool the span of these pages, which are the caller's: from now on they are found to be the span's. No lock.
     pub(super) fn open(&self, span: &'static Span, class: SpanClass, first: usize, pages: Pages) {
         span.open(class, self.range(first, pages).start, pages);
-        self.store(span, core::ptr::from_ref(span).cast_mut());
+        self.store(first, pages, core::ptr::from_ref(span).cast_mut());
         self.owned.fetch_add(pages.0, Ordering::Relaxed);
     }
 
-    /// From now on the span's pages are found to be nobody's.
-    pub(super) fn clear_owner(&self, span: &'static Span) {
-        self.store(span, null_mut());
-        self.owned.fetch_sub(span.pages().0, Ordering::Relaxed);
+    /// From now on these pages are found to be nobody's.
+    pub(super) fn clear_owners(&self, first: usize, pages: Pages) {
+        self.store(first, pages, null_mut());
+        self.owned.fetch_sub(pages.0, Ordering::Relaxed);
     }
 
-    fn store(&self, span: &'static Span, owner: *mut Span) {
-        let first = (span.base().0 - self.start.load(Ordering::Relaxed)) / PAGE.0;
-        let pages = span.pages().0;
+    fn store(&self, first: usize, pages: Pages, owner: *mut Span) {
+        let Pages(pages) = pages;
         assert!(first + pages <= self.length.load(Ordering::Acquire) / PAGE.0, "a span lies in the heap's memory");
         let owners = self.owners.load(Ordering::Relaxed).wrapping_add(first);
         for page in 0..pages {

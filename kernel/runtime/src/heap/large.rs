@@ -29,13 +29,12 @@ impl Heap {
         self.may_allocate(even_past_trigger)?;
         let pages = Pages::holding(Bytes(bytes.0.max(1)));
         let align = Pages::holding(Bytes(align));
-        self.sweep_share(pages);
         let span = self.allocate_span(&mut cache.supply, SpanClass::large(Kind::Noscan), pages, align)?;
         if kind == Kind::Ambiguous && !span.needs_zero() {
             span.set_class(SpanClass::large(kind));
         }
         span.set_state(State::Large);
-        self.central(span.class()).put(span);
+        self.central(span.class()).put([span]);
         self.live.fetch_add(pages.bytes().0, Relaxed);
         self.counts.large_allocated(span);
         let base = core::ptr::with_exposed_provenance_mut::<u8>(span.base().0);
@@ -76,7 +75,7 @@ impl Heap {
             self.sweep.unswept.fetch_sub(span.pages().0, Relaxed);
         }
         self.live.fetch_sub(span.pages().bytes().0, Relaxed);
-        self.counts.freed(span, 1);
-        self.page_heap.lock().free(&self.map, span);
+        self.counts.freed(span.class(), 1, span.pages());
+        self.page_heap.lock().free(&self.map, [span]);
     }
 }

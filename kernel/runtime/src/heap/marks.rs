@@ -1,15 +1,8 @@
 //! The marks of a span, and what sweeping it makes of them. Go: markBits in mbitmap.go, `sweep` in mgcsweep.go.
 
 use super::span::{Object, Span};
+use super::window::count;
 use core::sync::atomic::Ordering::Relaxed;
-
-/// What a sweep found in one span.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct SweptSlots {
-    pub(super) freed: usize,
-    /// Whether there are objects left.
-    pub(super) is_in_use: bool,
-}
 
 /// What a slot was before it was to be marked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -64,21 +57,37 @@ impl Span {
         self.words().iter().for_each(|bits| bits.marked.store(0, Relaxed));
     }
 
-    /// What is not marked is free, and the marks are cleared for the next cycle. The span is in no list and no cache.
-    pub(super) fn sweep(&self) -> SweptSlots {
-        let mut swept = SweptSlots { freed: 0, is_in_use: false };
-        for (word, bits) in self.words().iter().enumerate() {
-            let (live, beyond) = (bits.marked.load(Relaxed), self.beyond(word));
-            let dead = bits.allocated.load(Relaxed) & !live & !beyond;
-            swept.freed += dead.count_ones() as usize;
-            swept.is_in_use |= live != 0;
-            bits.allocated.store(live | beyond, Relaxed);
+    /// How many objects an unswept span has, if none of them is marked. The span is in no list and no cache.
+    pub(super) fn count_dead(&self) -> Option<usize> {
+        let mut free = 0;
+        for bits in self.words() {
+            if bits.marked.load(Relaxed) != 0 {
+                return None;
+            }
+            free += count(!bits.allocated.load(Relaxed));
+        }
+        Some(self.slots() as usize - free)
+    }
+
+    /// What is not marked is free, and the marks are cleared for the next cycle; the span is of this generation then. Returns how many
+    /// objects that has freed. The span is in no list and no cache.
+    pub(super) fn sweep(&self, generation: u8) -> usize {
+        let (words, slots) = (self.words(), self.slots() as usize);
+        let mut freed = 0;
+        for bits in words {
+            let live = bits.marked.load(Relaxed);
+            freed += count(bits.allocated.load(Relaxed) & !live);
+            bits.allocated.store(live, Relaxed);
             bits.marked.store(0, Relaxed);
         }
-        if swept.freed != 0 {
+        // The bits past the last slot are no objects'.
+        freed -= words.len() * 64 - slots;
+        self.fill_beyond();
+        if freed != 0 {
             self.set_needs_zero(true);
         }
-        swept
+        self.set_generation(generation);
+        freed
     }
 }
 
@@ -127,8 +136,8 @@ mod tests {
         (0..100).for_each(|slot| assert_eq!(span.take_slot(), Some(slot)));
         span.end_allocating();
         [3, 77, 99].into_iter().for_each(|slot| assert!(span.mark_stopped(slot)));
-        assert_eq!(span.sweep(), SweptSlots { freed: 97, is_in_use: true });
+        assert_eq!((span.count_dead(), span.sweep(1)), (None, 97));
         assert!(span.allocated().map(|object| object.slot).eq([3, 77, 99]));
-        assert_eq!(span.sweep(), SweptSlots { freed: 3, is_in_use: false });
+        assert_eq!((span.count_dead(), span.sweep(1)), (Some(3), 3));
     }
 }

@@ -10,15 +10,15 @@
 //!  3. The span is full: give it to the class's [`Central`] list and take one with free slots from there. One lock. There is
 //!     none: sweep those of the class that are not yet (`sweep`), until one has room.
 //!  4. There is none: make a span of this CPU's own free pages, 8 KiB each, with a record it has ready (`supply`).
-//!     No lock. As many pages must come back first from spans that are not swept yet, if they can be found.
+//!     No lock. While spans are not swept yet some of them are first: their pages may come back.
 //!  5. It has not enough together: fill the supply with what is free of the 64 pages around the lowest free one. A span
 //!     of 16 pages and more, or one for which the supply has no run, is made of the lowest run that fits (`page_heap`).
 //!     Both are found in a radix tree over bitmaps (`pages`). The page heap's lock.
 //!  6. There is no such run: add more of the reserved addresses (`arena`), in chunks of 4 MiB.
 //!  7. Pages without memory get it before they become a span, 2 MiB at a time, which the platform can map as one huge page, unless somebody
 //!     has others of these pages. The platform's frames.
-//!  8. There are none: [`Shortage::Exhausted`]. The caller may collect and try again; the heap never calls the
-//!     collector.
+//!  8. There are none: [`Shortage::Exhausted`]. The caller may collect and try again, or sweep all first
+//!     ([`Shortage::Unswept`]); the heap never calls the collector.
 //!
 //! An object above 32 KiB has a span of its own and starts at step 4. Steps 3 and 4 say [`Shortage::Trigger`] instead
 //! when as much has been allocated as the pacer allows before the next collection.
@@ -118,6 +118,8 @@ use sweep::Sweep;
 pub(crate) enum Shortage {
     /// As much as the pacer allows has been allocated: collect first.
     Trigger,
+    /// The platform has not enough memory, but not all is swept.
+    Unswept,
     /// The platform has not enough memory, only `left`.
     Exhausted { left: Bytes },
 }
@@ -261,8 +263,7 @@ impl Heap {
     /// A span of this class with free slots, now the caller's alone to allocate from.
     ///
     /// # Errors
-    /// [`Shortage::Trigger`], unless the caller means to go on `even_past_trigger`; [`Shortage::Exhausted`] if no
-    /// memory is left.
+    /// [`Shortage::Trigger`], unless the caller means to go on `even_past_trigger`; the others if no memory is left.
     fn take_span(
         &self,
         supply: &mut Supply,
@@ -271,14 +272,17 @@ impl Heap {
     ) -> Result<&'static Span, Shortage> {
         self.may_allocate(even_past_trigger)?;
         self.sweep_share(class.pages());
-        let span = match self.take_partial(class) {
+        let (span, free) = match self.take_partial(class) {
             Some(span) => {
                 self.counts.passed(Level::Central);
-                span
+                (span, span.free_slots())
             }
-            None => self.allocate_span(supply, class, class.pages(), Pages(1))?,
+            None => {
+                self.reclaim();
+                let span = self.allocate_span(supply, class, class.pages(), Pages(1))?;
+                (span, span.slots() as usize)
+            }
         };
-        let free = span.free_slots();
         self.live.fetch_add(free * span.slot_bytes().0, Relaxed);
         self.counts.taken(class, free);
         span.set_state(State::Cached);
@@ -290,26 +294,31 @@ impl Heap {
     fn put_span(&self, span: &'static Span) {
         span.end_allocating();
         let free = span.free_slots();
-        self.live.fetch_sub(free * span.slot_bytes().0, Relaxed);
-        self.counts.given_up(span.class(), free);
+        // Mostly it is full.
+        if free > 0 {
+            self.live.fetch_sub(free * span.slot_bytes().0, Relaxed);
+            self.counts.given_up(span.class(), free);
+        }
         span.set_state(State::Central);
-        self.central(span.class()).put(span);
+        self.central(span.class()).put([span]);
     }
 
-    /// A new span, of memory that nobody waits to sweep.
+    /// A new span, which nobody waits to sweep.
     fn allocate_span(
         &self,
         supply: &mut Supply,
         class: SpanClass,
         pages: Pages,
         align: Pages,
-    ) -> Result<&'static Span, OutOfFrames> {
-        self.reclaim(pages);
-        let mut made = self.make_span(supply, class, pages, align);
-        while made.is_err() && self.sweep_some() {
-            made = self.make_span(supply, class, pages, align);
+    ) -> Result<&'static Span, Shortage> {
+        match self.make_span(supply, class, pages, align) {
+            Ok(span) => {
+                span.set_generation(self.generation());
+                Ok(span)
+            }
+            Err(_) if self.unswept() > Pages(0) => Err(Shortage::Unswept),
+            Err(out) => Err(out.into()),
         }
-        made.inspect(|span| span.set_generation(self.generation()))
     }
 
     /// A span as [`PageHeap::allocate`] gives; a short one of this CPU's own pages, without a lock as long as there are some.

@@ -123,12 +123,30 @@ impl PageHeap {
         is_done
     }
 
-    /// Gives back the pages of a span that is in no list and no cache, and its record.
-    pub(super) fn free(&mut self, map: &SpanMap, span: &'static Span) {
-        map.clear_owner(span);
-        self.pages.give_back(self.arenas.page_number(span.base()), span.pages().0);
-        span.set_state(State::Free);
-        self.spans.give_back(span);
+    /// Gives back the pages of spans that are in no list and no cache, and their records; neighbours' pages together.
+    pub(super) fn free(&mut self, map: &SpanMap, spans: impl IntoIterator<Item = &'static Span>) {
+        let mut run = 0..0;
+        for span in spans {
+            let first = self.arenas.page_number(span.base());
+            let end = first + span.pages().0;
+            if end == run.start {
+                run.start = first;
+            } else if first == run.end {
+                run.end = end;
+            } else {
+                self.free_pages(map, core::mem::replace(&mut run, first..end));
+            }
+            span.set_state(State::Free);
+            self.spans.give_back(span);
+        }
+        self.free_pages(map, run);
+    }
+
+    fn free_pages(&mut self, map: &SpanMap, run: ops::Range<usize>) {
+        if !run.is_empty() {
+            map.clear_owners(run.start, Pages(run.len()));
+            self.pages.give_back(run.start, run.len());
+        }
     }
 
     /// Fills an empty supply: at least one page, a record for each. On failure nothing has changed, but that the heap may have grown.

@@ -101,11 +101,13 @@ impl Span {
         self.reciprocal.store(class.reciprocal(), Relaxed);
         self.class.store(class.index(), Relaxed);
         self.is_sure.store(true, Relaxed);
-        for (word, bits) in self.words().iter().enumerate() {
-            bits.allocated.store(if class.is_large() { u64::MAX } else { self.beyond(word) }, Relaxed);
+        for bits in self.words() {
+            bits.allocated.store(0, Relaxed);
             bits.marked.store(0, Relaxed);
         }
+        self.fill_beyond();
         if class.is_large() {
+            self.bits[0].allocated.store(u64::MAX, Relaxed);
             self.clear_pattern();
         }
     }
@@ -172,7 +174,8 @@ impl Span {
         self.generation() == generation
     }
 
-    /// Of a large span, the one before it in its list. It has one slot, so of the words of its bits all but one are to spare; its pattern has another.
+    /// Of a large span, the one before it in its list. It has one slot, so of the words of its bits all but one are to spare; its pattern has
+    /// another.
     pub(super) fn previous(&self) -> *mut Span {
         core::ptr::with_exposed_provenance_mut(self.bits[2].allocated.load(Relaxed) as usize)
     }
@@ -278,6 +281,13 @@ impl Span {
     pub(super) fn beyond(&self, word: usize) -> u64 {
         let slots = (self.slots() as usize).saturating_sub(word * 64);
         u64::MAX.checked_shl(slots as u32).unwrap_or(0)
+    }
+
+    /// Sets the allocation bits past the last slot.
+    pub(super) fn fill_beyond(&self) {
+        let last = self.words().len() - 1;
+        let allocated = &self.bits[last].allocated;
+        allocated.store(allocated.load(Relaxed) | self.beyond(last), Relaxed);
     }
 
     #[inline(always)]

@@ -50,6 +50,17 @@ const MASKED: u8 = size_class::holding(LARGEST_PRECISE);
 /// The one for large precise objects.
 const PATTERNED: u8 = 3 * SIZE_CLASSES as u8;
 
+static BY_SIZE: [SpanClass; 3 * SIZE_CLASSES] = {
+    let mut classes = [SpanClass(0); _];
+    let mut number = 0;
+    while number < classes.len() {
+        let kind = [Kind::Noscan, Kind::Precise, Kind::Ambiguous][number % 3];
+        classes[number] = SpanClass::new((number / 3) as u8, kind);
+        number += 1;
+    }
+    classes
+};
+
 impl SpanClass {
     pub(crate) const COUNT: usize = 4 * SIZE_CLASSES - MASKED as usize;
 
@@ -92,8 +103,7 @@ impl SpanClass {
 
     /// Every class has a number in this order: the large ones first, then by the size of their slots.
     pub(crate) fn by_size(number: usize) -> Option<SpanClass> {
-        let kind = [Kind::Noscan, Kind::Precise, Kind::Ambiguous][number % 3];
-        (number / 3 < SIZE_CLASSES).then(|| SpanClass::new((number / 3) as u8, kind))
+        BY_SIZE.get(number).copied()
     }
 
     /// The class of so large slots, 0 for large objects, and this kind.

@@ -1,4 +1,5 @@
-//! SpanList: a stack of spans, linked through their records; large spans in both directions, since their owner may free one anywhere in its list.
+//! SpanList: a stack of spans, linked through their records; large spans in both directions, since their owner may free one anywhere in
+//! its list. To iterate is to take them out.
 //!
 //! Unsafe here: following the links, which are addresses of records.
 #![allow(unsafe_code)]
@@ -14,6 +15,14 @@ pub(super) struct SpanList {
 impl SpanList {
     pub(super) const fn new() -> SpanList {
         SpanList { first: None }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.first.is_none()
+    }
+
+    pub(super) fn first(&self) -> Option<&'static Span> {
+        self.first
     }
 
     /// Takes a span that is in no list and no cache.
@@ -51,7 +60,8 @@ impl SpanList {
         }
     }
 
-    /// How many spans are here, at most so many, if each `belongs` behind the one before it. Asked `is_record` first, with the address that a link holds, whatever it is.
+    /// How many spans are here, at most so many, if each `belongs` behind the one before it. `is_record` is asked first, of the address that a
+    /// link holds, whatever it is.
     pub(super) fn check(
         &self,
         most: usize,
@@ -74,6 +84,22 @@ impl SpanList {
             at = span.next.load(Relaxed);
         }
         Some(spans)
+    }
+}
+
+impl Iterator for SpanList {
+    type Item = &'static Span;
+
+    fn next(&mut self) -> Option<&'static Span> {
+        self.pop()
+    }
+}
+
+impl FromIterator<&'static Span> for SpanList {
+    fn from_iter<I: IntoIterator<Item = &'static Span>>(spans: I) -> SpanList {
+        let mut list = SpanList::new();
+        spans.into_iter().for_each(|span| list.push(span));
+        list
     }
 }
 

@@ -518,13 +518,16 @@ fn fresh_pages_are_looked_for_in_unswept_spans_of_every_class() {
         allocate(heap, &mut cache, class(2048, Kind::Ambiguous)).expect("memory");
         assert!(heap.pages_in_use() <= Pages(3));
     }
-    let (heap, mut cache, _) = marked(class(1024, Kind::Noscan), 0);
-    heap.allocate_large(&mut cache, Bytes(40_000), 8, Kind::Noscan, false).expect("memory");
-    assert_eq!(heap.pages_in_use(), Pages(5));
-    let (heap, mut cache, _) = marked(class(1024, Kind::Noscan), 0);
-    let out = heap.allocate_large(&mut cache, Bytes(isize::MAX as usize), 8, Kind::Noscan, false);
-    assert!(matches!(out, Err(Shortage::Exhausted { .. })));
-    heap.check_with(&[&cache]).expect("a sound heap");
+    let large = |bytes| {
+        let (heap, mut cache, _) = marked(class(1024, Kind::Noscan), 0);
+        let mut debt = heap.sweep_debt(Pages::holding(bytes)).expect("all is unswept");
+        while heap.pay(&mut debt) {}
+        let out = heap.allocate_large(&mut cache, bytes, 8, Kind::Noscan, false);
+        heap.check_with(&[&cache]).expect("a sound heap");
+        (out, heap.pages_in_use())
+    };
+    assert!(matches!(large(Bytes(40_000)), (Ok(_), Pages(5))));
+    assert!(matches!(large(Bytes(isize::MAX as usize)), (Err(Shortage::Exhausted { .. }), Pages(0))));
 }
 
 #[test]
@@ -549,6 +552,60 @@ fn all_is_swept_when_the_trigger_is_reached() {
         assert!(heap.unswept().0 <= (before.0 * left).div_ceil(30), "{left} pages before the trigger");
     }
     assert_eq!(heap.unswept(), Pages(0));
+    heap.check_with(&[&cache]).expect("a sound heap");
+}
+
+/// A heap without a free page, in which the collector has found 300 spans of one class alive, which are swept first, and as many or more of
+/// another dead.
+fn long_to_sweep() -> (&'static Heap, &'static Pretend, Cache) {
+    let (heap, platform) = heap();
+    let mut cache = Cache::new();
+    for (class, lives) in [(class(1024, Kind::Noscan), true), (class(4096, Kind::Noscan), false)] {
+        for _ in 0..300 * class.slots() {
+            let object = allocate(heap, &mut cache, class).expect("memory");
+            assert!(!lives || heap.find(object).is_some_and(Object::mark_stopped));
+        }
+    }
+    platform.fail_after(0);
+    while allocate(heap, &mut cache, class(4096, Kind::Noscan)).is_ok() {}
+    platform.fail_no_more();
+    cache.flush(heap);
+    begin_sweep(heap);
+    (heap, platform, cache)
+}
+
+#[test]
+fn no_step_sweeps_more_than_a_few_spans() {
+    let (heap, _, mut cache) = long_to_sweep();
+    // All that is unswept is one page's share.
+    heap.set_trigger(Bytes(heap.live().0 + 1));
+    let mut before = heap.unswept().0;
+    let mut few = |most| {
+        let swept = before - heap.unswept().0;
+        assert!((1..=most).contains(&swept), "{swept} spans");
+        before -= swept;
+    };
+    assert_eq!(cache.refill(heap, class(1024, Kind::Noscan), false), Ok(()));
+    few(64 + 100 + 64);
+    let mut debt = heap.sweep_debt(Pages(5)).expect("much is unswept");
+    while heap.pay(&mut debt) {
+        few(64);
+    }
+    assert_eq!(heap.unswept(), Pages(0));
+    heap.check_with(&[&cache]).expect("a sound heap");
+}
+
+#[test]
+fn without_frames_unswept_spans_are_the_last_hope() {
+    let (heap, platform, mut cache) = long_to_sweep();
+    platform.fail_after(0);
+    let mut allocate = || allocate(heap, &mut cache, class(2048, Kind::Noscan));
+    let shortage = (0..100_000).find_map(|_| allocate().err());
+    assert!(shortage == Some(Shortage::Unswept) && heap.unswept() > Pages(0));
+    heap.sweep_all();
+    assert!((0..300).all(|_| allocate().is_ok()));
+    let shortage = (0..100_000).find_map(|_| allocate().err());
+    assert!(matches!(shortage, Some(Shortage::Exhausted { .. })));
     heap.check_with(&[&cache]).expect("a sound heap");
 }
 

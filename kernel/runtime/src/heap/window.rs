@@ -103,10 +103,20 @@ impl Span {
 
     pub(crate) fn free_slots(&self) -> usize {
         let current = self.window_start.load(Relaxed) as usize / 64;
-        let elsewhere = self.words().iter().enumerate().filter(|&(word, _)| word != current);
-        elsewhere.map(|(_, bits)| bits.allocated.load(Relaxed).count_zeros() as usize).sum::<usize>()
-            + self.window.load(Relaxed).count_ones() as usize
+        let mut free = count(self.window.load(Relaxed));
+        for (word, bits) in self.words().iter().enumerate() {
+            if word != current {
+                free += count(!bits.allocated.load(Relaxed));
+            }
+        }
+        free
     }
+}
+
+/// How many bits are set. Of free slots mostly none, and counting takes 17 instructions where a processor need not have one for it.
+#[inline(always)]
+pub(super) fn count(bits: u64) -> usize {
+    if bits == 0 { 0 } else { bits.count_ones() as usize }
 }
 
 #[cfg(test)]
