@@ -6,10 +6,13 @@ use alloc::vec::Vec;
 use core::hint::black_box;
 use core::ptr::with_exposed_provenance;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
-use runtime::addr::MIB;
+use runtime::addr::{MIB, Range};
 use runtime::kernel_test;
+use runtime::platform::Registers;
 use runtime::prelude::*;
 use runtime::switch_off::{Mechanism, disable};
+use runtime::testing::{self, Hook};
+use runtime::upcall::{self, StoppedWorld};
 
 /// Longer than an arena.
 const WORDS: usize = 96 * MIB / 8;
@@ -96,4 +99,31 @@ fn a_thread_has_its_turn_while_a_large_object_is_zeroed_and_a_collection_keeps_i
 fn zeroed_in_a_section_it_lets_nobody_have_a_turn() {
     let _off = disable(Mechanism::ZeroingOutside);
     assert_eq!(allocate_watched(10), None);
+}
+
+/// Where the heap was last checked, and how often it was.
+static CHECKED: AtomicUsize = AtomicUsize::new(0);
+static CHECKS: AtomicUsize = AtomicUsize::new(0);
+
+/// Checks the heap at a stop, unless it is at the same instruction as the last one.
+fn check(registers: &Registers, extended: Range) {
+    if CHECKED.swap(registers.rip, SeqCst) == registers.rip {
+        return;
+    }
+    let check = |world: StoppedWorld<'_>| {
+        CHECKS.fetch_add(1, SeqCst);
+        if let Some(broken) = world.broken() {
+            panic!("{broken}");
+        }
+    };
+    // SAFETY: a hook runs in the trap's handler.
+    unsafe { upcall::at_stop(registers, extended, check) };
+}
+
+#[kernel_test(unstressed)]
+fn the_heap_is_sound_at_every_instruction_while_a_large_object_is_made() {
+    let make = || black_box(vec![0usize; 5000]);
+    drop(make()); // its pages are dirty now
+    let block = testing::each_instruction(&(check as Hook), make);
+    assert!(block.iter().all(|word| *word == 0) && CHECKS.load(SeqCst) > 50);
 }

@@ -4,6 +4,7 @@
 use crate::canary::{Canary, collect_cleanly, hatch_into, overwrite_dead_frames};
 use alloc::vec::Vec;
 use core::hint::black_box;
+use core::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use runtime::addr::{KIB, MIB};
 use runtime::kernel_test;
 use runtime::prelude::*;
@@ -83,10 +84,25 @@ fn what_is_unswept_is_sound_and_a_cpu_with_nothing_to_do_sweeps_it() {
     assert_eq!(memory_stats().num_gc, before.num_gc);
 }
 
-/// How many of the threads that wake up every 50 µs had their turns while one that allocates 32 MiB swept for it: 8192 spans, each with an
-/// object.
-fn turns_while_sweeping() -> usize {
+static IS_OVER: AtomicBool = AtomicBool::new(false);
+
+/// How many objects had been freed at each of a thread's turns, where that differs.
+fn watch(every_ns: u64) -> Vec<usize> {
+    let mut seen = Vec::with_capacity(1000);
+    while !IS_OVER.load(SeqCst) {
+        sleep(every_ns);
+        let frees = memory_stats().frees;
+        if seen.last() != Some(&frees) && seen.len() < 1000 {
+            seen.push(frees);
+        }
+    }
+    seen
+}
+
+/// Whether others had a turn while a thread that allocates 32 MiB swept for it: 8192 spans, each with an object.
+fn others_run_while_one_sweeps() -> bool {
     runtime::set_preemption(true);
+    collect();
     let all = fill(64 * MIB);
     let mut held = Vec::with_capacity(all.len() / 8);
     held.extend(all.iter().copied().step_by(8));
@@ -94,33 +110,31 @@ fn turns_while_sweeping() -> usize {
     set_gc_percent(Some(1));
     wait_for_a_cycle();
     set_gc_percent(None);
-    let wake_up = |turn: u64| {
-        go(move || {
-            sleep(50_000 * turn);
-            memory_stats().frees
-        })
-    };
-    let sleepers: Vec<_> = (1..=100).map(wake_up).collect();
+    IS_OVER.store(false, SeqCst);
+    // Preempted is who has run since the timer's last interrupt: one sleeper wakes, the next one's interrupt gives both their turn.
+    let watchers = [50_000, 200_000, 800_000, 3_000_000].map(|every_ns| go(move || watch(every_ns)));
     yield_now();
     let before = memory_stats().frees;
     black_box(Vec::<u8>::with_capacity(32 * MIB));
     let after = memory_stats().frees;
+    IS_OVER.store(true, SeqCst);
     assert!(after - before > 50_000, "the allocation swept: {} objects freed", after - before);
     black_box(held);
-    let seen = sleepers.into_iter().map(|sleeper| sleeper.join().expect("it only looks"));
     // Nearer to the end are those that came when it was over: they free something themselves.
-    seen.filter(|frees| (before + 1000..after - 1000).contains(frees)).count()
+    let midway = before + 1000..after - 1000;
+    watchers.into_iter().any(|watcher| watcher.join().is_ok_and(|seen| seen.iter().any(|frees| midway.contains(frees))))
 }
 
 #[kernel_test(status = 0)]
 fn who_sweeps_for_a_large_object_lets_others_have_their_turns() {
-    assert!(turns_while_sweeping() > 0);
+    // On a busy host all of them may come too late.
+    assert!((0..50).any(|_| others_run_while_one_sweeps()));
 }
 
 #[kernel_test(off, status = 0)]
 fn swept_in_one_section_it_lets_nobody_have_a_turn() {
     let _off = disable(Mechanism::SweepingOutside);
-    assert_eq!(turns_while_sweeping(), 0);
+    assert!(!(0..3).any(|_| others_run_while_one_sweeps()));
 }
 
 /// That the figures are right, whenever the sweep was.

@@ -287,9 +287,12 @@ fn allocate_large(bytes: Bytes, align: usize, reading: Reading, zeroed: bool) ->
         match outcome {
             Ok(object) if !zeroed && reading.kind == Kind::Noscan => return Ok(object),
             Ok(object) => {
-                let _held = switch_off::is_off(Mechanism::ZeroingOutside).then(SafepointsHeld::enter);
+                let held = switch_off::is_off(Mechanism::ZeroingOutside).then(SafepointsHeld::enter);
                 // SAFETY: a fresh object, this function's alone.
-                unsafe { HEAP.zero_large(object, reading) };
+                unsafe { HEAP.zero_large(object) };
+                drop(held);
+                let _held = SafepointsHeld::enter();
+                HEAP.read_large(object, reading);
                 return Ok(object);
             }
             Err(shortage) => answer(shortage, &mut collected, bytes)?,

@@ -81,6 +81,12 @@ impl StoppedWorld<'_> {
         gc::collect_stopped(self.0, gc::Reason::Forced);
     }
 
+    /// [`crate::inspect::check_heap`] here: the first invariant that does not hold, if any.
+    pub fn broken(&self) -> Option<impl fmt::Display + use<>> {
+        // SAFETY: nobody allocates at a stop.
+        gc::HEAP.check_with(&[unsafe { self.0.cache() }]).err()
+    }
+
     /// Overwrites what [`collect`](StoppedWorld::collect) would free, and frees nothing. Returns how many objects that is.
     pub fn clobber_unreachable(&self) -> usize {
         gc::clobber_unreachable(self.0)

@@ -16,7 +16,7 @@ pub(super) struct Counts {
     levels: [AtomicUsize; Level::COUNT],
 }
 
-/// What a cache asks when it has no free slot. The numbers are those of the steps in `mod.rs`.
+/// Where a cache without a free slot, or a large object, found its span. The numbers are those of the steps in `mod.rs`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Level {
     /// 3: a class's central list had a span with free slots.
@@ -25,7 +25,7 @@ pub(crate) enum Level {
     Supply,
     /// 5: the CPU's own pages were found in the radix tree.
     Fill,
-    /// 5: a span was found in the radix tree.
+    /// 5: a span's own pages were.
     PageHeap,
 }
 

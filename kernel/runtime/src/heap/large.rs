@@ -4,7 +4,7 @@
 #![allow(unsafe_code)]
 
 use super::span::State;
-use super::{Cache, Heap, Kind, Reading, Shortage, SpanClass, zero};
+use super::{Cache, Heap, Kind, Reading, Shortage, Span, SpanClass, zero};
 use crate::addr::{Bytes, Pages};
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering::Relaxed;
@@ -13,7 +13,7 @@ impl Heap {
     /// An object of its own span, at a multiple of `align` (a power of two, at most an arena). Takes its class's lock, and the page
     /// heap's, unless it is short and this CPU has the pages.
     ///
-    /// Not zeroed unless it is known to be zero; a precise one is noscan until [`zero_large`](Heap::zero_large), an
+    /// Not zeroed unless it is known to be zero; a precise one is noscan until [`read_large`](Heap::read_large), an
     /// ambiguous one unless it is known to be zero.
     ///
     /// # Errors
@@ -41,24 +41,35 @@ impl Heap {
         Ok(NonNull::new(base).expect("no arena starts at 0"))
     }
 
-    /// Zeroes a new large object to the end of its last page, unless it is known to be zero. From then on it is read as is said. Not
-    /// for a section: this may take long, and whoever comes meanwhile finds an object that refers to nothing. Go:
-    /// memclrNoHeapPointersChunked.
+    /// Zeroes a new large object to the end of its last page, unless it is known to be zero. Not for a section: this may take long, and whoever
+    /// comes meanwhile finds an object that refers to nothing. Go: memclrNoHeapPointersChunked.
     ///
     /// # Safety
     /// The object is from [`allocate_large`](Heap::allocate_large), and nobody has used it yet.
-    pub(crate) unsafe fn zero_large(&self, object: NonNull<u8>, reading: Reading) {
-        let span = self.map.owner(object.addr().get()).expect("an object that was allocated has a span");
+    pub(crate) unsafe fn zero_large(&self, object: NonNull<u8>) {
+        let span = self.owner_of(object);
         if span.needs_zero() {
             // SAFETY: all pages of the span are the new object's.
             unsafe { zero(object, span.pages().bytes()) };
         }
+    }
+
+    /// From now on a large object that [has been zeroed](Heap::zero_large) is read as is said.
+    pub(crate) fn read_large(&self, object: NonNull<u8>, reading: Reading) {
+        let span = self.owner_of(object);
         if reading.kind == Kind::Precise {
             span.write_reading(0, reading);
         }
-        self.counts.given_up(span.class(), 1);
-        span.set_class(SpanClass::large(reading.kind));
-        self.counts.taken(span.class(), 1);
+        let class = SpanClass::large(reading.kind);
+        if class != span.class() {
+            self.counts.given_up(span.class(), 1);
+            self.counts.taken(class, 1);
+            span.set_class(class);
+        }
+    }
+
+    fn owner_of(&self, object: NonNull<u8>) -> &'static Span {
+        self.map.owner(object.addr().get()).expect("an object that was allocated has a span")
     }
 
     /// Gives the pages of a large object back at once. Takes its class's lock, then the page heap's.
@@ -67,7 +78,7 @@ impl Heap {
     /// The object is from [`allocate_large`](Heap::allocate_large), is not used any more, and no collection is
     /// marking.
     pub(crate) unsafe fn free_large(&self, object: NonNull<u8>) {
-        let span = self.map.owner(object.addr().get()).expect("an object that was allocated has a span");
+        let span = self.owner_of(object);
         assert!(span.state() == State::Large, "only large objects have a span of their own");
         self.central(span.class()).remove_large(span);
         if !span.is_swept(self.generation()) {

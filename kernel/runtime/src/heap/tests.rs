@@ -225,7 +225,8 @@ fn ambiguous_slots_are_zero_and_so_is_what_a_large_object_leaves_over() {
     for bytes in [32_761, 40_959, 40_960, 40_961] {
         let object = heap.allocate_large(&mut cache, Bytes(bytes), 8, Kind::Ambiguous, false).expect("memory");
         // SAFETY: the object is new and has so many bytes.
-        unsafe { heap.zero_large(object, Reading::of_block(Kind::Ambiguous)) };
+        unsafe { heap.zero_large(object) };
+        heap.read_large(object, Reading::of_block(Kind::Ambiguous));
         let whole = Pages::holding(Bytes(bytes)).bytes().0;
         // SAFETY: as above, to the end of its last page.
         let slot = unsafe { core::slice::from_raw_parts(object.as_ptr(), whole) };
@@ -801,7 +802,8 @@ fn any_trace_of_allocations_and_collections_agrees_with_a_list_of_objects() {
             None => {
                 let object = heap.allocate_large(cache, Bytes(bytes), 8, kind, false).expect("memory");
                 // SAFETY: it is new.
-                unsafe { heap.zero_large(object, reading) };
+                unsafe { heap.zero_large(object) };
+                heap.read_large(object, reading);
                 object.addr().get()
             }
             Some(class) => {
