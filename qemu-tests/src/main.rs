@@ -50,6 +50,8 @@ mod released_pages;
 mod roots;
 #[cfg(any(target_os = "none", hosted))]
 mod roots_held;
+#[cfg(target_os = "none")]
+mod small_pages;
 #[cfg(any(target_os = "none", hosted))]
 mod stacks;
 #[cfg(any(target_os = "none", hosted))]

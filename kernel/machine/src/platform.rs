@@ -38,6 +38,10 @@ unsafe impl Platform for Machine {
         memory::commit(range)
     }
 
+    fn commit_small(&self, range: Range) -> Result<(), OutOfFrames> {
+        memory::commit_small(range)
+    }
+
     fn decommit(&self, range: Range) -> bool {
         // SAFETY: the runtime decommits what it has reserved and uses no more.
         unsafe { memory::decommit(range) };

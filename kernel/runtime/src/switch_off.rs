@@ -66,6 +66,8 @@ pub enum Mechanism {
     Scavenger,
     /// Putting tiny objects into one slot.
     TinyCombining,
+    /// Mapping ambiguous objects by pages of 4 KiB.
+    SmallPages,
 }
 
 #[cfg(feature = "switch-off")]

@@ -163,10 +163,19 @@ fn out_of_frames() -> OutOfFrames {
 
 /// [`runtime::platform::Platform::commit`]. 4 MiB of aligned range and whole frames are two stores.
 pub fn commit(range: Range) -> Result<(), OutOfFrames> {
+    commit_with(large, range)
+}
+
+/// [`runtime::platform::Platform::commit_small`]. A store for each page.
+pub fn commit_small(range: Range) -> Result<(), OutOfFrames> {
+    commit_with(|_| None, range)
+}
+
+fn commit_with(large: fn(&mut Frames) -> Option<Frame2M>, range: Range) -> Result<(), OutOfFrames> {
     assert_pages(range);
     let mut at = range.start;
     while at < range.end {
-        if with_frames(|frames| commit_step(frames, &mut at, range.end)).is_none() {
+        if with_frames(|frames| commit_step(frames, large, &mut at, range.end)).is_none() {
             // SAFETY: committed a few lines above, and nobody has been told.
             unsafe { decommit(Range { start: range.start, end: at }) };
             return Err(out_of_frames());
@@ -175,8 +184,13 @@ pub fn commit(range: Range) -> Result<(), OutOfFrames> {
     Ok(())
 }
 
-/// Commits one large page, or small ones up to the next 2 MiB; `at` follows what is done.
-fn commit_step(frames: &mut Frames, at: &mut Address, end: Address) -> Option<()> {
+/// Commits one large page, if there is a frame for it, or small ones up to the next 2 MiB; `at` follows what is done.
+fn commit_step(
+    frames: &mut Frames,
+    large: fn(&mut Frames) -> Option<Frame2M>,
+    at: &mut Address,
+    end: Address,
+) -> Option<()> {
     let next = step_end(*at, end);
     if next.0 - at.0 == LARGE_PAGE
         && let Some(frame) = large(frames)
@@ -188,12 +202,9 @@ fn commit_step(frames: &mut Frames, at: &mut Address, end: Address) -> Option<()
         *at = next;
         return Some(());
     }
+    let table = paging::table(*at, 1, frames)?;
     while *at < next {
-        let frame = small(frames)?;
-        if paging::map_4k(*at, frame, Access::ReadWrite, frames).is_none() {
-            frames.free_4k(frame);
-            return None;
-        }
+        table.enter(*at, small(frames)?, Access::ReadWrite);
         *at = Address(at.0 + PAGE);
     }
     Some(())

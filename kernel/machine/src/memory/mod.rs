@@ -44,7 +44,7 @@ pub use plan::reserve;
 #[cfg(target_os = "none")]
 pub use {
     bare::{address_plan, cpu_stack, in_direct_map, map_device, physical_address},
-    commit::{MOST_IN_FAULT, commit, decommit, free_memory, on_large_pages, refill_reserve},
+    commit::{MOST_IN_FAULT, commit, commit_small, decommit, free_memory, on_large_pages, refill_reserve},
     image::{static_roots, text},
     kernel_heap::KernelHeap,
     owners::check_frames,

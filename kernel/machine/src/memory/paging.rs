@@ -97,6 +97,16 @@ impl Table {
         &self.0
     }
 
+    /// Enters a small page into this table of level 1.
+    ///
+    /// # Panics
+    /// As [`map_4k`].
+    pub(super) fn enter(&self, page: Address, frame: Frame4K, access: Access) {
+        let slot = self.slot(page, 1);
+        let entered = slot.compare_exchange(0, frame.address().0 | access.bits(), AcqRel, Acquire);
+        assert!(entered.is_ok(), "{page} is not mapped yet, found {:#x}", slot.load(Relaxed));
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.0.iter().all(|slot| slot.load(Acquire) == 0)
     }
@@ -195,8 +205,13 @@ pub(super) fn tables_missing(address: Address) -> u32 {
     0
 }
 
-/// The slot for `address` at `level`; tables that lack above it are made. `None` if `frames` has none for them.
+/// The slot for `address` at `level`; tables that lack are made. `None` if `frames` has none for them.
 pub(super) fn slot(address: Address, level: u32, frames: &mut dyn TableFrames) -> Option<&'static AtomicU64> {
+    Some(table(address, level, frames)?.slot(address, level))
+}
+
+/// The table of `level` for `address`, as [`slot`].
+pub(super) fn table(address: Address, level: u32, frames: &mut dyn TableFrames) -> Option<&'static Table> {
     let mut table = table_at(root());
     for above in (level + 1..=4).rev() {
         let slot = table.slot(address, above);
@@ -216,7 +231,7 @@ pub(super) fn slot(address: Address, level: u32, frames: &mut dyn TableFrames) -
         assert!(!entry.is_leaf(above), "{address} is not mapped yet, found a large page there");
         table = entry.table();
     }
-    Some(table.slot(address, level))
+    Some(table)
 }
 
 /// Enters a small page. `None` if `frames` has none for the tables.
@@ -224,9 +239,7 @@ pub(super) fn slot(address: Address, level: u32, frames: &mut dyn TableFrames) -
 /// # Panics
 /// If the page is there already: ranges are committed once.
 pub(super) fn map_4k(page: Address, frame: Frame4K, access: Access, frames: &mut dyn TableFrames) -> Option<()> {
-    let slot = slot(page, 1, frames)?;
-    let entered = slot.compare_exchange(0, frame.address().0 | access.bits(), AcqRel, Acquire);
-    assert!(entered.is_ok(), "{page} is not mapped yet, found {:#x}", slot.load(Relaxed));
+    table(page, 1, frames)?.enter(page, frame, access);
     Some(())
 }
 

@@ -7,6 +7,7 @@
 //! static.
 #![allow(unsafe_code)]
 
+use super::pages::Mapping;
 use super::supply::Supply;
 use super::tiny::Tiny;
 use super::zero::zero;
@@ -22,13 +23,18 @@ pub(crate) static EMPTY: Span = Span::empty();
 pub(crate) struct Cache {
     /// One entry per value of a byte, so that no class needs a bounds check.
     current: [&'static Span; 256],
-    pub(super) supply: Supply,
+    /// By [`Mapping`].
+    pub(super) supplies: [Supply; 2],
     pub(super) tiny: Tiny,
 }
 
 impl Cache {
     pub(crate) const fn new() -> Cache {
-        Cache { current: [&EMPTY; 256], supply: Supply::new(), tiny: Tiny::new() }
+        Cache {
+            current: [&EMPTY; 256],
+            supplies: [Supply::new(Mapping::Huge), Supply::new(Mapping::Small)],
+            tiny: Tiny::new(),
+        }
     }
 
     /// Where the current span of a class is, counted from the cache's start.
@@ -70,7 +76,7 @@ impl Cache {
     #[cold]
     #[inline(never)]
     pub(crate) fn refill(&mut self, heap: &Heap, class: SpanClass, even_past_trigger: bool) -> Result<(), Shortage> {
-        let fresh = heap.take_span(&mut self.supply, class, even_past_trigger)?;
+        let fresh = heap.take_span(&mut self.supplies, class, even_past_trigger)?;
         let old = core::mem::replace(&mut self.current[class.index() as usize], fresh);
         if !core::ptr::eq(old, &EMPTY) {
             heap.put_span(old);
@@ -96,7 +102,7 @@ impl Cache {
                 heap.put_span(span);
             }
         }
-        heap.drain(&mut self.supply);
+        heap.drain(&mut self.supplies);
         self.tiny.flush(heap);
     }
 }

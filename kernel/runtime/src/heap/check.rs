@@ -9,13 +9,14 @@
 //! 5. The caches: their spans, their slot for tiny objects, then their supplies, whose pages are in use and nobody's. With the spans' these
 //!    are all the pages in use, and all records are spans, in a supply or in their pool.
 //!
-//! What has no second witness cannot be found wrong: which slots of a cached span are taken, pointer masks and patterns, sizes of objects.
-//! The corruption tests list them (corruption.rs).
+//! What has no second witness cannot be found wrong: which slots of a cached span are taken, pointer masks and patterns, sizes of objects,
+//! how a chunk is mapped that has no free page. The corruption tests list them (corruption.rs).
 
 use super::arena::CHUNK;
 use super::page_heap::PageHeap;
-use super::pages::PageCache;
+use super::pages::Mapping;
 use super::span::State;
+use super::supply::Supply;
 use super::window::NOWHERE;
 use super::{Cache, Heap, Kind, Span, SpanClass};
 use crate::addr::{Address, PAGE, Pages};
@@ -108,24 +109,27 @@ impl Heap {
     fn check_caches(&self, page_heap: &PageHeap, caches: &[&Cache], found: &Found) -> Result<(), Broken> {
         let at = page_heap.arenas.page(0);
         let is_record = |span| page_heap.spans.record_at(span).is_some();
-        let (mut cached, mut records, mut pages, mut released) = (0, 0, 0, page_heap.pages.released());
+        let (mut cached, mut records, mut pages) = (0, 0, 0);
+        let mut with_memory = [Mapping::Huge, Mapping::Small].map(|mapping| page_heap.pages.with_memory(mapping));
         for (number, cache) in caches.iter().enumerate() {
             for span in cache.check() {
                 let (span, at) = span?;
                 ensure(is_record(span), "a cached span has a record", at)?;
                 cached += 1;
             }
-            let spare = cache.supply.check(is_record);
-            ensure(spare.is_some(), "a supply has a record for each of its pages, and only unused ones", at)?;
-            records += spare.unwrap_or(0);
-            let supply = cache.supply.cached_pages();
-            page_heap.check_supply(supply, &caches[..number])?;
-            pages += supply.count();
-            released += supply.released();
+            for supply in &cache.supplies {
+                let spare = supply.check(is_record);
+                ensure(spare.is_some(), "a supply has a record for each of its pages, and only unused ones", at)?;
+                records += spare.unwrap_or(0);
+                page_heap.check_supply(supply, &caches[..number])?;
+                pages += supply.cached_pages().count();
+                with_memory[supply.mapping() as usize] -= supply.cached_pages().released();
+            }
             ensure(cache.tiny.check(self), "tiny objects are put into a slot that is taken", at)?;
         }
         ensure(cached == found.cached, "every cached span is in one cache", at)?;
-        ensure(released == self.map.released().0, "pages without memory are counted", at)?;
+        let counted = [Mapping::Huge, Mapping::Small].map(|mapping| self.map.with_memory(mapping).0);
+        ensure(with_memory == counted, "pages with memory are counted", at)?;
         ensure(records == found.supplied, "every supplied record is in one supply", at)?;
         ensure(found.pages + pages == page_heap.pages.used(), "every page in use is in a span or a supply", at)
     }
@@ -169,16 +173,18 @@ impl PageHeap {
         ensure(self.pages.check_tables(), "every summary is of what is below it", at)?;
         ensure(heap.map.length() == self.grown(), "all pages are found", at)?;
         ensure(heap.map.length().0.is_multiple_of(CHUNK.0), "memory comes in whole chunks", at)?;
-        ensure(self.pages.check_hint(), "no page below the hint is free", at)
+        ensure(self.pages.check_hints(), "no page below the hint is free", at)
     }
 
-    /// That a supply's pages are in use, nobody's, and in no other supply.
-    fn check_supply(&self, supply: &PageCache, others: &[&Cache]) -> Result<(), Broken> {
+    /// That a supply's pages are in use, nobody's, mapped as it says, and in no other supply.
+    fn check_supply(&self, supply: &Supply, others: &[&Cache]) -> Result<(), Broken> {
         let at = self.arenas.range().start;
-        let alone = others.iter().all(|other| supply.is_apart_from(other.supply.cached_pages()));
-        ensure(alone && supply.check(), "a page is in one supply", at)?;
-        for page in supply.pages() {
+        let cached = supply.cached_pages();
+        let mut others = others.iter().flat_map(|other| &other.supplies).map(Supply::cached_pages);
+        ensure(others.all(|other| cached.is_apart_from(other)) && cached.check(), "a page is in one supply", at)?;
+        for page in cached.pages() {
             ensure(self.pages.is_used(page), "a supply's pages are in use", at)?;
+            ensure(self.pages.mapping(page) == supply.mapping(), "a supply's pages are mapped alike", at)?;
             ensure(self.arenas.owner(page).is_null(), "a supply's pages are in no span", self.arenas.page(page))?;
         }
         Ok(())

@@ -108,7 +108,7 @@ impl Lab {
         // Both have a supply.
         let mut other = Cache::new();
         for cache in [&mut cache, &mut other] {
-            while cache.supply.cached_pages().count() < 2 {
+            while cache.supplies[0].cached_pages().count() < 2 {
                 allocate(cache, class(2048, Kind::Noscan));
             }
         }

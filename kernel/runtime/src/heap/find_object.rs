@@ -7,6 +7,7 @@
 //! Unsafe here: following the owners' table, which the collector does for every word it sees; an instruction that Rust has no name for.
 #![allow(unsafe_code)]
 
+use super::pages::{Mapping, Run};
 use super::span::{Object, Span};
 use super::span_class::SpanClass;
 use crate::addr::{Address, Bytes, PAGE, Pages, Range};
@@ -26,8 +27,8 @@ pub(super) struct SpanMap {
     owners: AtomicPtr<Owner>,
     /// How many pages have an owner.
     owned: AtomicUsize,
-    /// How many pages below `length` have no memory.
-    released: AtomicUsize,
+    /// How many pages below `length` have memory, by [`Mapping`].
+    with_memory: [AtomicUsize; 2],
 }
 
 impl SpanMap {
@@ -37,7 +38,7 @@ impl SpanMap {
             length: AtomicUsize::new(0),
             owners: AtomicPtr::new(null_mut()),
             owned: AtomicUsize::new(0),
-            released: AtomicUsize::new(0),
+            with_memory: [const { AtomicUsize::new(0) }; 2],
         }
     }
 
@@ -89,21 +90,32 @@ impl SpanMap {
         Range::new(Address(self.start.load(Ordering::Relaxed)).plus(Pages(first).bytes()), pages.bytes())
     }
 
-    /// Counts pages that have no memory any more.
-    pub(super) fn add_released(&self, pages: Pages) {
-        self.released.fetch_add(pages.0, Ordering::Relaxed);
+    /// Gives the run's memory back. May take the platform's locks.
+    pub(super) fn decommit(&self, platform: &dyn Platform, run: Run) {
+        platform.decommit(self.range(run.first, Pages(run.pages)));
+        self.with_memory[run.mapping as usize].fetch_sub(run.with_memory, Ordering::Relaxed);
     }
 
-    /// Gives pages without memory theirs again. May take the platform's locks.
+    /// Gives pages without memory theirs. May take the platform's locks.
     #[cold]
-    pub(super) fn commit_again(&self, platform: &dyn Platform, first: usize, pages: Pages) -> Result<(), OutOfFrames> {
-        platform.commit(self.range(first, pages))?;
-        self.released.fetch_sub(pages.0, Ordering::Relaxed);
+    pub(super) fn commit_again(
+        &self,
+        platform: &dyn Platform,
+        mapping: Mapping,
+        first: usize,
+        pages: Pages,
+    ) -> Result<(), OutOfFrames> {
+        let range = self.range(first, pages);
+        match mapping {
+            Mapping::Huge => platform.commit(range)?,
+            Mapping::Small => platform.commit_small(range)?,
+        }
+        self.with_memory[mapping as usize].fetch_add(pages.0, Ordering::Relaxed);
         Ok(())
     }
 
-    pub(super) fn released(&self) -> Pages {
-        Pages(self.released.load(Ordering::Relaxed))
+    pub(super) fn with_memory(&self, mapping: Mapping) -> Pages {
+        Pages(self.with_memory[mapping as usize].load(Ordering::Relaxed))
     }
 
     /// How many pages are in spans.
@@ -189,6 +201,6 @@ impl SpanMap {
     /// For corruption.rs.
     pub(super) fn places(&self) -> [*const usize; 5] {
         let owners = self.owners.as_ptr().cast();
-        [self.start.as_ptr(), self.length.as_ptr(), owners, self.owned.as_ptr(), self.released.as_ptr()]
+        [self.start.as_ptr(), self.length.as_ptr(), owners, self.owned.as_ptr(), self.with_memory[1].as_ptr()]
     }
 }

@@ -9,14 +9,16 @@
 //!  2. The word is 0: move the window to the next word with a free slot. Still no lock.
 //!  3. The span is full: give it to the class's [`Central`] list and take one with free slots from there. One lock. There is
 //!     none: sweep those of the class that are not yet (`sweep`), until one has room.
-//!  4. There is none: make a span of this CPU's own free pages, 8 KiB each, with a record it has ready (`supply`).
-//!     No lock. While spans are not swept yet some of them are first: their pages may come back.
+//!  4. There is none: make a span of this CPU's own free pages, 8 KiB each, with a record it has ready (`supply`); for ambiguous
+//!     objects it has others than for the rest, as in 7. No lock. While spans are not swept yet some of them are first: their pages may
+//!     come back.
 //!  5. It has not enough together: fill the supply with what is free of the 64 pages around the lowest free one. A span
 //!     of 16 pages and more, or one for which the supply has no run, is made of the lowest run that fits (`page_heap`).
 //!     Both are found in a radix tree over bitmaps (`pages`). The page heap's lock.
 //!  6. There is no such run: add more of the reserved addresses (`arena`), in chunks of 4 MiB.
-//!  7. Pages without memory get it before they become a span, 2 MiB at a time, which the platform can map as one huge page, unless somebody
-//!     has others of these pages. The platform's frames.
+//!  7. Pages without memory get it before they become a span, 2 MiB at a time, unless somebody has others of these pages. The platform
+//!     can map them as one huge page; but chunks for ambiguous objects are mapped by small pages, of 4 KiB, of each of which the processor
+//!     notes whether it was written to, for the collector to look there again. The platform's frames.
 //!  8. There are none: [`Shortage::Exhausted`]. The caller may collect and try again, or sweep all first
 //!     ([`Shortage::Unswept`]); the heap never calls the collector.
 //!
@@ -40,7 +42,7 @@
 //! and its owner writes the words that these name; an ambiguous slot is zeroed, all of it. Zeroing a large object takes
 //! long: it is noscan until then, and safepoints are let in.
 //!
-//! Invariants. Every page is free, in exactly one span, or in one CPU's supply; a span's bits describe exactly its slots
+//! Invariants. Every page is free, in exactly one span, or in one CPU's supply, and is all its life mapped as its chunk is; a span's bits describe exactly its slots
 //! ([`Heap::check_with`]). A cached span belongs to one CPU. Records about memory come from a [`FixedPool`] or a `Table`,
 //! never from the heap they describe. Before anything is marked, all is swept. Locks: the page heap's, a class's; no function
 //! returns with either, the walker alone holds both, and callers hold safepoints off around all of them.
@@ -48,7 +50,7 @@
 //! How much of each class was allocated and freed, and how often each level was asked, is counted where a span changes hands, never on the
 //! way of an object for which there is a slot (`counts`).
 //!
-//! What the records take, for each GiB of heap: 1 MiB to find a page's span, 34 KiB to find free pages, and 320 bytes a
+//! What the records take, for each GiB of heap: 1 MiB to find a page's span, 39 KiB to find free pages, and 320 bytes a
 //! span.
 
 mod arena;
@@ -108,6 +110,7 @@ use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use counts::Counts;
 use find_object::SpanMap;
 use page_heap::PageHeap;
+use pages::Mapping;
 use span::State;
 use spin::{Mutex, Once};
 use supply::{Supply, TOO_MANY};
@@ -227,17 +230,23 @@ impl Heap {
 
     /// How much of that has no memory behind it.
     pub(crate) fn released(&self) -> Bytes {
-        self.map.released().bytes()
+        let with_memory = self.with_memory();
+        Bytes(self.grown().0 - with_memory.0)
     }
 
     /// The rest: free or not, the platform has given memory for it. Go: `heapRetained`.
     pub(crate) fn with_memory(&self) -> Bytes {
-        Bytes(self.grown().0.saturating_sub(self.released().0))
+        Bytes(self.map.with_memory(Mapping::Huge).bytes().0 + self.on_small_pages().0)
     }
 
     /// How much of it is mapped by huge pages, if the platform can tell.
     pub(crate) fn on_huge_pages(&self) -> Option<Bytes> {
         self.platform().on_huge_pages(Range::new(self.reserved().start, self.grown()))
+    }
+
+    /// How much of it is mapped by pages of 4 KiB because it is for ambiguous objects.
+    pub(crate) fn on_small_pages(&self) -> Bytes {
+        self.map.with_memory(Mapping::Small).bytes()
     }
 
     /// How much of it is in spans.
@@ -266,7 +275,7 @@ impl Heap {
     /// [`Shortage::Trigger`], unless the caller means to go on `even_past_trigger`; the others if no memory is left.
     fn take_span(
         &self,
-        supply: &mut Supply,
+        supplies: &mut [Supply; 2],
         class: SpanClass,
         even_past_trigger: bool,
     ) -> Result<&'static Span, Shortage> {
@@ -279,6 +288,7 @@ impl Heap {
             }
             None => {
                 self.reclaim();
+                let supply = &mut supplies[class.kind().mapping() as usize];
                 let span = self.allocate_span(supply, class, class.pages(), Pages(1))?;
                 (span, span.slots() as usize)
             }
@@ -343,14 +353,14 @@ impl Heap {
                 return Ok(span);
             }
         }
-        let span = page_heap.allocate(self.platform(), &self.map, class, pages, align)?;
+        let span = page_heap.allocate(self.platform(), &self.map, supply.mapping(), class, pages, align)?;
         self.counts.passed(Level::PageHeap);
         Ok(span)
     }
 
     /// Takes the pages back that a CPU has put by.
-    fn drain(&self, supply: &mut Supply) {
-        if !supply.is_empty() {
+    fn drain(&self, supplies: &mut [Supply; 2]) {
+        for supply in supplies.iter_mut().filter(|supply| !supply.is_empty()) {
             self.page_heap.lock().drain(supply);
         }
     }

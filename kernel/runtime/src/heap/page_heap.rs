@@ -4,7 +4,7 @@
 use super::arena::{ARENA, Arenas, CHUNK, MOST};
 use super::find_object::SpanMap;
 use super::fixed_pool::FixedPool;
-use super::pages::{CHUNK_PAGES, HUGE_PAGES, PageAllocator};
+use super::pages::{CHUNK_PAGES, HUGE_PAGES, Mapping, PageAllocator, Run};
 use super::span::{Span, State};
 use super::span_class::SpanClass;
 use super::supply::Supply;
@@ -16,8 +16,8 @@ pub(super) struct PageHeap {
     pub(super) arenas: Arenas,
     pub(super) pages: PageAllocator,
     pub(super) spans: FixedPool<Span>,
-    /// No page from here on has been in use since it was first committed. Go: `zeroedBase`, one for each arena.
-    fresh: usize,
+    /// By [`Mapping`]: no page from here on has been in use since it was first committed. Go: `zeroedBase`, one for each arena.
+    fresh: [usize; 2],
     /// How much of the platform's memory is to stay free, because of the memory limit.
     pub(super) least_free: Bytes,
     /// How often the heap has grown.
@@ -30,7 +30,7 @@ impl PageHeap {
             arenas: Arenas::new(),
             pages: PageAllocator::new(),
             spans: FixedPool::new(),
-            fresh: 0,
+            fresh: [0; 2],
             least_free: Bytes(0),
             growths: 0,
         }
@@ -44,12 +44,13 @@ impl PageHeap {
         })
     }
 
-    /// A span of so many pages, its base a multiple of `align` pages, contents unspecified. It is in nobody's list
+    /// A span of so many pages that are mapped so, its base a multiple of `align` pages, contents unspecified. It is in nobody's list
     /// yet, but already found by address. On failure nothing has changed, but that the heap may have grown.
     pub(super) fn allocate(
         &mut self,
         platform: &dyn Platform,
         map: &SpanMap,
+        mapping: Mapping,
         class: SpanClass,
         pages: Pages,
         align: Pages,
@@ -59,19 +60,20 @@ impl PageHeap {
             return Err(OutOfFrames { left: platform.free_memory() });
         }
         let span = self.spans.take(platform, Span::empty)?;
-        let mut first = self.pages.take(pages.0, align.0);
+        let mut first = self.pages.take(mapping, pages.0, align.0);
         if first.is_none() {
-            if let Err(out) = self.grow(platform, map, pages, align) {
+            if let Err(out) = self.grow(platform, map, mapping, pages, align) {
                 self.spans.give_back(span);
                 return Err(out);
             }
-            first = self.pages.take(pages.0, align.0);
+            first = self.pages.take(mapping, pages.0, align.0);
         }
         let first = first.expect("the heap has just grown by enough");
-        let is_fresh = first >= self.fresh || self.pages.is_released(first, pages.0);
-        match self.commit_again(platform, map, first, pages.0) {
+        let fresh = self.fresh[mapping as usize];
+        let is_fresh = first >= fresh || self.pages.is_released(first, pages.0);
+        match self.commit_again(platform, map, mapping, first, pages.0) {
             Ok(()) => {
-                self.fresh = self.fresh.max(first + pages.0);
+                self.fresh[mapping as usize] = fresh.max(first + pages.0);
                 map.open(span, class, first, pages);
                 span.set_needs_zero(!(is_fresh && platform.commits_zeroes()));
                 Ok(span)
@@ -84,39 +86,47 @@ impl PageHeap {
         }
     }
 
-    /// Sees to it that pages just taken have memory: a whole huge page where nobody else has any of it.
+    /// Sees to it that pages just taken have memory: 2 MiB at once where nobody else has any of it.
     fn commit_again(
         &mut self,
         platform: &dyn Platform,
         map: &SpanMap,
+        mapping: Mapping,
         first: usize,
         pages: usize,
     ) -> Result<(), OutOfFrames> {
         while let Some((at, run)) = self.pages.next_released(first, pages) {
-            if !self.commit_huge(platform, map, at, first..first + pages) {
+            if !self.commit_huge(platform, map, mapping, at, first..first + pages) {
                 let run = run.min(HUGE_PAGES - at % HUGE_PAGES);
                 self.make_way(platform, map, Pages(run).bytes());
-                map.commit_again(platform, at, Pages(run))?;
+                map.commit_again(platform, mapping, at, Pages(run))?;
                 self.pages.set_released(at, run, false);
             }
         }
         Ok(())
     }
 
-    /// Gives the huge page with `page` memory in one piece, if nobody has any of it but who has `taken` these pages, and there is memory for
-    /// it within the limit. What had some, in pieces, gives it back first: so a huge page that was split is joined.
-    fn commit_huge(&mut self, platform: &dyn Platform, map: &SpanMap, page: usize, taken: ops::Range<usize>) -> bool {
+    /// Gives the 2 MiB with `page` memory in one piece, if nobody has any of it but who has `taken` these pages, and there is memory for it
+    /// within the limit. What of a huge page had some, in pieces, gives it back first: so one that was split is joined.
+    fn commit_huge(
+        &mut self,
+        platform: &dyn Platform,
+        map: &SpanMap,
+        mapping: Mapping,
+        page: usize,
+        taken: ops::Range<usize>,
+    ) -> bool {
         let Some((first, with_memory)) = self.pages.whole_huge(page, taken) else { return false };
         let needed = Pages(HUGE_PAGES - with_memory).bytes();
-        if platform.free_memory().0 < self.least_free.0 + needed.0 {
+        let is_to_join = mapping == Mapping::Huge || with_memory == 0;
+        if !is_to_join || platform.free_memory().0 < self.least_free.0 + needed.0 {
             return false;
         }
         if with_memory > 0 {
-            platform.decommit(map.range(first, Pages(HUGE_PAGES)));
-            map.add_released(Pages(with_memory));
+            map.decommit(platform, Run { first, pages: HUGE_PAGES, with_memory, mapping });
             self.pages.set_huge_released(first, true);
         }
-        let is_done = map.commit_again(platform, first, Pages(HUGE_PAGES)).is_ok();
+        let is_done = map.commit_again(platform, mapping, first, Pages(HUGE_PAGES)).is_ok();
         if is_done {
             self.pages.set_huge_released(first, false);
         }
@@ -156,12 +166,13 @@ impl PageHeap {
         map: &SpanMap,
         supply: &mut Supply,
     ) -> Result<(), OutOfFrames> {
-        if self.pages.lowest_free().is_none() {
-            self.grow(platform, map, Pages(1), Pages(1))?;
+        let mapping = supply.mapping();
+        if self.pages.lowest_free(mapping).is_none() {
+            self.grow(platform, map, mapping, Pages(1), Pages(1))?;
         }
-        let lowest = self.pages.lowest_free().expect("the heap has grown if there was none");
-        self.commit_huge(platform, map, lowest, 0..0);
-        let mut pages = self.pages.take_cache().expect("there is a free page");
+        let lowest = self.pages.lowest_free(mapping).expect("the heap has grown if there was none");
+        self.commit_huge(platform, map, mapping, lowest, 0..0);
+        let mut pages = self.pages.take_cache(mapping).expect("there is a free page");
         for _ in 0..supply.missing_records(pages.count()) {
             match self.spans.take(platform, Span::empty) {
                 Ok(record) => supply.add_record(record),
@@ -171,8 +182,8 @@ impl PageHeap {
                 }
             }
         }
-        let fresh = self.fresh;
-        self.fresh = fresh.max(pages.end());
+        let fresh = self.fresh[mapping as usize];
+        self.fresh[mapping as usize] = fresh.max(pages.end());
         supply.fill(pages, fresh);
         Ok(())
     }
@@ -183,17 +194,23 @@ impl PageHeap {
     }
 
     /// Adds pages without memory, so that a run of so many is there.
-    fn grow(&mut self, platform: &dyn Platform, map: &SpanMap, pages: Pages, align: Pages) -> Result<(), OutOfFrames> {
-        let (end, chunks) = (self.pages.end() / CHUNK_PAGES, self.pages.missing_chunks(pages.0, align.0));
+    fn grow(
+        &mut self,
+        platform: &dyn Platform,
+        map: &SpanMap,
+        mapping: Mapping,
+        pages: Pages,
+        align: Pages,
+    ) -> Result<(), OutOfFrames> {
+        let (end, chunks) = (self.pages.end() / CHUNK_PAGES, self.pages.missing_chunks(mapping, pages.0, align.0));
         let left = platform.free_memory();
         if (chunks - 1) * CHUNK.0 > left.0 {
             return Err(OutOfFrames { left });
         }
         self.pages.make_room(platform, end + chunks)?;
         self.arenas.grow(platform, map, chunks)?;
-        self.pages.add(end, chunks);
+        self.pages.add(mapping, end, chunks);
         (end..end + chunks).for_each(|chunk| self.pages.set_released(chunk * CHUNK_PAGES, CHUNK_PAGES, true));
-        map.add_released(Pages(chunks * CHUNK_PAGES));
         self.growths += 1;
         Ok(())
     }

@@ -4,8 +4,8 @@
 //! Unsafe here: taking blocks from std's allocator and filling them.
 #![allow(unsafe_code)]
 
-use crate::addr::Address;
-use crate::addr::{Bytes, MIB, Range};
+use super::pages::Mapping;
+use crate::addr::{Address, Bytes, MIB, Range};
 use crate::platform::{Exception, OutOfFrames, Platform, Stream};
 use std::alloc::Layout;
 use std::sync::Mutex;
@@ -25,7 +25,7 @@ pub(crate) struct Pretend {
 #[derive(Default)]
 struct State {
     reserved: Vec<Range>,
-    committed: Vec<Range>,
+    committed: Vec<(Range, Mapping)>,
     commits: usize,
     /// The commit with this number fails, and those after it.
     fails: Option<usize>,
@@ -66,11 +66,54 @@ impl Pretend {
     }
 
     pub(crate) fn committed(&self) -> usize {
-        self.state().committed.iter().map(|range| range.bytes().0).sum()
+        self.state().committed.iter().map(|(range, _)| range.bytes().0).sum()
     }
 
     pub(crate) fn committed_in(&self, range: Range) -> usize {
-        self.state().committed.iter().filter(|part| range.contains(part.start)).map(|part| part.bytes().0).sum()
+        self.parts_in(range).map(|(part, _)| part.bytes().0).sum()
+    }
+
+    /// How an address that is committed is mapped.
+    pub(crate) fn mapping(&self, address: usize) -> Option<Mapping> {
+        let state = self.state();
+        state.committed.iter().find(|(part, _)| part.contains(Address(address))).map(|(_, mapping)| *mapping)
+    }
+
+    /// What was committed in one piece of the range, and still is.
+    fn parts_in(&self, range: Range) -> impl Iterator<Item = (Range, Mapping)> {
+        self.state().committed.clone().into_iter().filter(move |(part, _)| range.contains(part.start))
+    }
+
+    fn back(&self, range: Range, mapping: Mapping) -> Result<(), OutOfFrames> {
+        let mut state = self.state();
+        assert!(range.start.is_aligned(4096) && range.end.is_aligned(4096) && range.start < range.end);
+        assert!(
+            state.reserved.iter().any(|r| r.start <= range.start && range.end <= r.end),
+            "{range:?} is not reserved"
+        );
+        assert!(
+            state.committed.iter().all(|(r, _)| r.end <= range.start || range.end <= r.start),
+            "{range:?} is committed in part already"
+        );
+        state.commits += 1;
+        if state.fails.is_some_and(|first| first < state.commits) {
+            return Err(OutOfFrames { left: Bytes(range.bytes().0 / 2) });
+        }
+        state.committed.push((range, mapping));
+        if self.zeroes {
+            // SAFETY: inside a block of ours (asserted above), and nobody uses it before it is committed.
+            unsafe { core::ptr::with_exposed_provenance_mut::<u8>(range.start.0).write_bytes(0, range.bytes().0) };
+            return Ok(());
+        }
+        // Each frame is dirty at both its ends; filling all of it would make the tests slow.
+        for frame in (range.start.0..range.end.0).step_by(4096) {
+            let frame = core::ptr::with_exposed_provenance_mut::<u8>(frame);
+            // SAFETY: inside a block of ours (asserted above), and nobody uses it before it is committed.
+            unsafe { frame.write_bytes(0xa5, 512) };
+            // SAFETY: as above.
+            unsafe { frame.add(4096 - 512).write_bytes(0x5a, 512) };
+        }
+        Ok(())
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
@@ -97,35 +140,11 @@ unsafe impl Platform for Pretend {
     }
 
     fn commit(&self, range: Range) -> Result<(), OutOfFrames> {
-        let mut state = self.state();
-        assert!(range.start.is_aligned(4096) && range.end.is_aligned(4096) && range.start < range.end);
-        assert!(
-            state.reserved.iter().any(|r| r.start <= range.start && range.end <= r.end),
-            "{range:?} is not reserved"
-        );
-        assert!(
-            state.committed.iter().all(|r| r.end <= range.start || range.end <= r.start),
-            "{range:?} is committed in part already"
-        );
-        state.commits += 1;
-        if state.fails.is_some_and(|first| first < state.commits) {
-            return Err(OutOfFrames { left: Bytes(range.bytes().0 / 2) });
-        }
-        state.committed.push(range);
-        if self.zeroes {
-            // SAFETY: inside a block of ours (asserted above), and nobody uses it before it is committed.
-            unsafe { core::ptr::with_exposed_provenance_mut::<u8>(range.start.0).write_bytes(0, range.bytes().0) };
-            return Ok(());
-        }
-        // Each frame is dirty at both its ends; filling all of it would make the tests slow.
-        for frame in (range.start.0..range.end.0).step_by(4096) {
-            let frame = core::ptr::with_exposed_provenance_mut::<u8>(frame);
-            // SAFETY: inside a block of ours (asserted above), and nobody uses it before it is committed.
-            unsafe { frame.write_bytes(0xa5, 512) };
-            // SAFETY: as above.
-            unsafe { frame.add(4096 - 512).write_bytes(0x5a, 512) };
-        }
-        Ok(())
+        self.back(range, Mapping::Huge)
+    }
+
+    fn commit_small(&self, range: Range) -> Result<(), OutOfFrames> {
+        self.back(range, Mapping::Small)
     }
 
     fn commits_zeroes(&self) -> bool {
@@ -135,13 +154,12 @@ unsafe impl Platform for Pretend {
     fn decommit(&self, range: Range) -> bool {
         let mut state = self.state();
         // What is committed of a range before and after this one stays so.
-        let parts = |old: &Range| {
-            [
-                Range { start: old.start, end: old.end.min(range.start) },
-                Range { start: old.start.max(range.end), end: old.end },
-            ]
+        let parts = |&(old, mapping): &(Range, Mapping)| {
+            let before = Range { start: old.start, end: old.end.min(range.start) };
+            let after = Range { start: old.start.max(range.end), end: old.end };
+            [(before, mapping), (after, mapping)]
         };
-        state.committed = state.committed.iter().flat_map(parts).filter(|part| part.start < part.end).collect();
+        state.committed = state.committed.iter().flat_map(parts).filter(|(part, _)| part.start < part.end).collect();
         // SAFETY: inside a block of ours, and nobody uses it any more.
         unsafe { core::ptr::with_exposed_provenance_mut::<u8>(range.start.0).write_bytes(0xde, range.bytes().0) };
         true
@@ -151,10 +169,10 @@ unsafe impl Platform for Pretend {
         unreachable!()
     }
 
-    /// What was committed in one piece, and still is.
     fn on_huge_pages(&self, range: Range) -> Option<Bytes> {
-        let whole = |part: &Range| part.end.align_down(2 * MIB).0.saturating_sub(part.start.align_up(2 * MIB).0);
-        Some(Bytes(self.state().committed.iter().filter(|part| range.contains(part.start)).map(whole).sum()))
+        let whole = |part: Range| part.end.align_down(2 * MIB).0.saturating_sub(part.start.align_up(2 * MIB).0);
+        let parts = self.parts_in(range).filter(|(_, mapping)| *mapping == Mapping::Huge);
+        Some(Bytes(parts.map(|(part, _)| whole(part)).sum()))
     }
 
     fn free_memory(&self) -> Bytes {

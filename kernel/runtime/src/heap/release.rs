@@ -4,7 +4,7 @@
 //! the highest pages first, for the lowest are the next to be taken.
 //!
 //! Who has time releases whole huge pages only: an empty one costs nothing to unmap and to map again, while a piece of one would leave the
-//! rest of it in small pages. The memory limit and want of memory take the pieces too, once there is no whole one.
+//! rest of it in small pages. Where all are small it releases as much at a time. The memory limit and want of memory take the pieces too, once there is no whole one.
 
 use super::Heap;
 use super::find_object::SpanMap;
@@ -29,7 +29,7 @@ impl Heap {
         let run = self.page_heap.lock().take_releasable(*end, portion)?;
         *end = run.first;
         // Without the page heap's lock: the pages are in use meanwhile.
-        decommit(self.platform(), &self.map, run);
+        self.map.decommit(self.platform(), run);
         self.page_heap.lock().pages.give_back_released(run);
         Some(Pages(run.with_memory).bytes())
     }
@@ -54,13 +54,8 @@ impl PageHeap {
             let [huge, any] = [Portion::Huge, Portion::Any];
             let run = self.take_releasable(usize::MAX, huge).or_else(|| self.take_releasable(usize::MAX, any));
             let Some(run) = run else { return };
-            decommit(platform, map, run);
+            map.decommit(platform, run);
             self.pages.give_back_released(run);
         }
     }
-}
-
-fn decommit(platform: &dyn Platform, map: &SpanMap, run: Run) {
-    platform.decommit(map.range(run.first, Pages(run.pages)));
-    map.add_released(Pages(run.with_memory));
 }

@@ -1,8 +1,8 @@
-//! Supply: what one CPU has ready for new spans, without a lock: up to 64 free pages, and a record for each. Go: `pcache` and `mspancache`
-//! of p in runtime2.go.
+//! Supply: what one CPU has ready for new spans, without a lock: up to 64 free pages of one [`Mapping`], and a record for each. Go: `pcache`
+//! and `mspancache` of p in runtime2.go.
 
 use super::find_object::SpanMap;
-use super::pages::{CACHE_PAGES, PageCache};
+use super::pages::{CACHE_PAGES, Mapping, PageCache};
 use super::span::{Span, State};
 use super::span_class::SpanClass;
 use super::span_list::SpanList;
@@ -13,6 +13,8 @@ use crate::platform::{OutOfFrames, Platform};
 pub(super) const TOO_MANY: Pages = Pages(CACHE_PAGES / 4);
 
 pub(super) struct Supply {
+    /// How all its pages are mapped.
+    mapping: Mapping,
     pages: PageCache,
     /// No page from here on has been used since it was committed.
     fresh: usize,
@@ -22,8 +24,12 @@ pub(super) struct Supply {
 }
 
 impl Supply {
-    pub(super) const fn new() -> Supply {
-        Supply { pages: PageCache::EMPTY, fresh: 0, records: SpanList::new(), record_count: 0 }
+    pub(super) const fn new(mapping: Mapping) -> Supply {
+        Supply { mapping, pages: PageCache::EMPTY, fresh: 0, records: SpanList::new(), record_count: 0 }
+    }
+
+    pub(super) fn mapping(&self) -> Mapping {
+        self.mapping
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -47,7 +53,7 @@ impl Supply {
         while taken.released != 0 {
             let at = taken.released.trailing_zeros() as usize;
             let run = (taken.released >> at).trailing_ones() as usize;
-            if let Err(out) = map.commit_again(platform, taken.block + at, Pages(run)) {
+            if let Err(out) = map.commit_again(platform, self.mapping, taken.block + at, Pages(run)) {
                 self.pages.put_back(taken);
                 return Err(out);
             }

@@ -360,15 +360,12 @@ fn without_addresses_for_the_heap_or_any_record_there_is_no_heap() {
     }
 }
 
-#[test]
-fn at_the_end_of_the_arenas_the_heap_is_full_and_goes_on_when_something_is_freed() {
+/// Fills a heap with one kind of object after another, all of which are mapped alike, while some of `other` kind finds no room.
+fn fill_all_arenas(kinds: &[(usize, Kind)], other: Kind) {
     let (heap, platform) = heap();
     let mut cache = Cache::new();
     let room = heap.reserved().bytes();
-    // In spans of one page, of many, and in one of all there is.
-    for (bytes, kind) in
-        [(8 * KIB, Kind::Noscan), (32_760, Kind::Ambiguous), (512, Kind::Precise), (9 * MIB, Kind::Noscan)]
-    {
+    for &(bytes, kind) in kinds {
         let class = SpanClass::for_request(bytes, 8, kind);
         let mut made = 0;
         let out = loop {
@@ -386,7 +383,7 @@ fn at_the_end_of_the_arenas_the_heap_is_full_and_goes_on_when_something_is_freed
         heap.check_with(&[&cache]).expect("a sound heap");
         // Whatever is asked now: the same answer, and nothing changes.
         for bytes in [9 * MIB, room.0, isize::MAX as usize, MOST] {
-            let large = heap.allocate_large(&mut cache, Bytes(bytes), 8, Kind::Noscan, false);
+            let large = heap.allocate_large(&mut cache, Bytes(bytes), 8, kind, false);
             assert!(matches!(large, Err(Shortage::Exhausted { .. })));
         }
         heap.check_with(&[&cache]).expect("a sound heap");
@@ -394,16 +391,32 @@ fn at_the_end_of_the_arenas_the_heap_is_full_and_goes_on_when_something_is_freed
         sweep(heap);
         heap.check_with(&[&cache]).expect("a sound heap");
         assert_eq!((heap.live(), heap.pages_in_use()), (Bytes(0), Pages(0)));
+        // All addresses are taken, for pages that are mapped otherwise.
+        assert!(matches!(allocate(heap, &mut cache, self::class(8, other)), Err(Shortage::Exhausted { .. })));
     }
-    let all = heap.allocate_large(&mut cache, room, 8, Kind::Noscan, false).expect("all is free, in one piece");
+    let kind = kinds[0].1;
+    let all = heap.allocate_large(&mut cache, room, 8, kind, false).expect("all is free, in one piece");
     assert_eq!(
-        allocate(heap, &mut cache, class(8, Kind::Noscan)).map(|_| ()),
+        allocate(heap, &mut cache, class(8, kind)).map(|_| ()),
         Err(Shortage::Exhausted { left: platform.free_memory() })
     );
     // SAFETY: it is not used again.
     unsafe { heap.free_large(all) };
-    assert!(allocate(heap, &mut cache, class(8, Kind::Noscan)).is_ok());
+    assert!(allocate(heap, &mut cache, class(8, kind)).is_ok());
     heap.check_with(&[&cache]).expect("a sound heap");
+}
+
+#[test]
+fn at_the_end_of_the_arenas_the_heap_is_full_and_goes_on_when_something_is_freed() {
+    // In spans of one page, of many, and in one of all there is.
+    fill_all_arenas(
+        &[(8 * KIB, Kind::Noscan), (32_760, Kind::Noscan), (512, Kind::Precise), (9 * MIB, Kind::Noscan)],
+        Kind::Ambiguous,
+    );
+    fill_all_arenas(
+        &[(8 * KIB, Kind::Ambiguous), (32_760, Kind::Ambiguous), (9 * MIB, Kind::Ambiguous)],
+        Kind::Precise,
+    );
 }
 
 #[test]
@@ -724,6 +737,75 @@ fn a_supply_takes_a_huge_page_whole_and_of_one_that_is_in_use_its_own_pages() {
     heap.check_with(&[&cache]).expect("a sound heap");
 }
 
+/// That all of the object's span is mapped as is right for such objects, and in the span's bounds.
+fn assert_mapped(heap: &Heap, platform: &Pretend, object: usize, kind: Kind) {
+    let span = heap.find(object).expect("an object that is held is found").span;
+    for page in (0..span.pages().0).map(|page| span.base().plus(Pages(page).bytes())) {
+        assert_eq!(platform.mapping(page.0), Some(kind.mapping()), "{page} of {kind:?}");
+    }
+}
+
+#[test]
+fn ambiguous_objects_have_chunks_of_their_own_whose_memory_comes_by_small_pages() {
+    let (heap, platform) = heap();
+    let mut cache = Cache::new();
+    let mut small = Vec::new();
+    let mut large = Vec::new();
+    // They grow the heap by turns, by one chunk or by several; then they take what is free, and what has been released.
+    for round in 0..4 {
+        for kind in [Kind::Ambiguous, Kind::Precise, Kind::Noscan] {
+            small.extend((0..100).map(|_| (allocate(heap, &mut cache, class(1024, kind)).expect("memory"), kind)));
+            for mib in [1, 5] {
+                let object = heap.allocate_large(&mut cache, Bytes(mib * MIB), 8, kind, false).expect("memory");
+                assert_mapped(heap, platform, object.addr().get(), kind);
+                large.push((object, kind));
+            }
+        }
+        small.iter().for_each(|&(object, kind)| assert_mapped(heap, platform, object, kind));
+        let on_small = heap.on_small_pages();
+        assert!(on_small >= Bytes(6 * MIB) && on_small.0 + 12 * MIB <= heap.with_memory().0, "{on_small:?}");
+        for (object, _) in large.drain(..) {
+            // SAFETY: it is not used again.
+            unsafe { heap.free_large(object) };
+        }
+        if round % 2 == 1 {
+            let mut end = usize::MAX;
+            while heap.release_below(&mut end, Portion::Any).is_some() {}
+            assert!(heap.on_small_pages() < Bytes(MIB));
+        }
+        heap.check_with(&[&cache]).expect("a sound heap");
+    }
+    // The same chunks served every round.
+    assert!(heap.grown() <= Bytes(36 * MIB), "{:?}", heap.grown());
+    cache.flush(heap);
+    assert_eq!(sweep(heap), small.len());
+    heap.check_with(&[&cache]).expect("a sound heap");
+    assert_eq!(heap.pages_in_use(), Pages(0));
+}
+
+#[test]
+fn small_pages_take_2_mib_at_once_too_and_what_they_have_stays() {
+    let (heap, platform) = heap();
+    let mut cache = Cache::new();
+    let page = class(8 * KIB, Kind::Ambiguous);
+    let committed = || platform.committed_in(heap.reserved());
+    let first = allocate(heap, &mut cache, page).expect("memory");
+    assert_eq!((committed(), platform.on_huge_pages(heap.reserved())), (2 * MIB, Some(Bytes(0))));
+    // All but half of what is free goes back: the next 2 MiB are in pieces, and nothing is gained by joining them.
+    let large = heap.allocate_large(&mut cache, Bytes(MIB), 8, Kind::Ambiguous, false).expect("memory");
+    cache.flush(heap);
+    let mut end = usize::MAX;
+    while heap.release_below(&mut end, Portion::Any).is_some() {}
+    // SAFETY: it is not used again.
+    unsafe { heap.free_large(large) };
+    assert_eq!((sweep(heap), committed()), (1, MIB + PAGE.0));
+    let released = heap.released();
+    assert_eq!(allocate(heap, &mut cache, page), Ok(first));
+    assert_eq!((committed(), heap.released()), (MIB + PAGE.0, released));
+    assert_eq!(heap.on_small_pages(), Bytes(MIB + PAGE.0));
+    heap.check_with(&[&cache]).expect("a sound heap");
+}
+
 #[test]
 fn memory_that_is_to_stay_free_stays_so_as_long_as_other_can_be_released() {
     let (heap, platform) = heap();
@@ -751,7 +833,7 @@ fn memory_that_is_to_stay_free_stays_so_as_long_as_other_can_be_released() {
 #[test]
 fn any_trace_of_allocations_and_collections_agrees_with_a_list_of_objects() {
     let mut random = Random::new();
-    let (heap, _) = heap();
+    let (heap, platform) = heap();
     let mut caches = [Cache::new(), Cache::new()];
     let patterns: Vec<&'static Pattern> = (0..20)
         .map(|_| {
@@ -800,6 +882,7 @@ fn any_trace_of_allocations_and_collections_agrees_with_a_list_of_objects() {
         let reading = Reading { kind, pattern: patterns[random.below(patterns.len())], sure: true };
         let base = match class {
             None => {
+                let bytes = if random.below(20) == 0 { random.below(9 * MIB) + bytes } else { bytes };
                 let object = heap.allocate_large(cache, Bytes(bytes), 8, kind, false).expect("memory");
                 // SAFETY: it is new.
                 unsafe { heap.zero_large(object) };
@@ -823,6 +906,7 @@ fn any_trace_of_allocations_and_collections_agrees_with_a_list_of_objects() {
         let (&base, &(_, stamp, reading)) = held.iter().nth(probe).expect("below the length");
         // SAFETY: as above.
         assert_eq!(unsafe { pointer(base).cast::<u64>().read() }, stamp, "nobody else wrote there");
+        assert_eq!(platform.mapping(base), Some(reading.kind.mapping()));
         let object = heap.find(base).expect("an object that is held is found");
         assert!(heap.is_alive(object) && object.base.0 == base);
         let words = object.contents().0 / 8;

@@ -61,10 +61,15 @@ pub struct HeapLevels {
 pub struct HeapTable {
     /// By kind, and within a kind by size.
     pub classes: Vec<ClassFigures>,
+    /// The memory that the heap has, in use or free, in bytes; ...
+    pub memory: usize,
+    /// ... [`heap_huge`](super::MemoryStats::heap_huge) and [`heap_small`](super::MemoryStats::heap_small) of it.
+    pub huge: Option<usize>,
+    pub small: usize,
     pub levels: HeapLevels,
 }
 
-/// Counts what is in every span. Costs about as many steps as there are spans; nobody else runs meanwhile.
+/// Counts what is in every span. Costs about as many steps as there are spans, and a few for each 2 MiB; nobody else runs meanwhile.
 pub fn heap_table() -> HeapTable {
     let mut classes = vec![ClassFigures::default(); SpanClass::COUNT];
     let held = SafepointsHeld::enter();
@@ -89,7 +94,8 @@ pub fn heap_table() -> HeapTable {
         (figures.size_class, figures.kind, figures.slot_bytes) =
             (class.size_class(), class.kind().name(), class.slot_bytes());
     }
-    HeapTable { classes, levels: levels(cache) }
+    let (huge, small) = (HEAP.on_huge_pages().map(|bytes| bytes.0), HEAP.on_small_pages().0);
+    HeapTable { classes, memory: HEAP.with_memory().0, huge, small, levels: levels(cache) }
 }
 
 /// How often each level was asked, in a few hundred loads.
@@ -161,7 +167,7 @@ impl HeapTable {
     }
 }
 
-/// The classes that have spans, their sum, and the levels.
+/// The classes that have spans, their sum, the pages, and the levels.
 impl fmt::Display for HeapTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "class kind       slot    objects       bytes tail waste   spans partial    full")?;
@@ -180,10 +186,14 @@ impl fmt::Display for HeapTable {
         let thousandths = (in_use - bytes) * 1000 / in_use.max(1);
         let (percent, tenth) = (thousandths / 10, thousandths % 10);
         writeln!(f, "fragmentation {percent}.{tenth} %: {bytes} of {in_use} bytes in spans are objects")?;
+        write!(f, "memory: {} bytes, {} of them for ambiguous objects", self.memory, self.small)?;
+        if let Some(huge) = self.huge {
+            write!(f, ", {huge} on pages of 2 MiB")?;
+        }
         let levels = &self.levels;
         writeln!(
             f,
-            "asked: tiny block {}, fast path {}, refill {}, large {}, central {}, page cache {} (filled {}), page heap {}, growth {}",
+            "\nasked: tiny block {}, fast path {}, refill {}, large {}, central {}, page cache {} (filled {}), page heap {}, growth {}",
             levels.tiny,
             levels.fast(),
             levels.refills,

@@ -39,6 +39,8 @@ pub struct MemoryStats {
     pub heap_released: usize,
     /// How much of `heap_sys` is mapped by pages of 2 MiB. `None`: this Linux does not tell.
     pub heap_huge: Option<usize>,
+    /// How much of it is for ambiguous objects, which a machine maps by pages of 4 KiB alone. The rest of what has memory are pieces of 2 MiB.
+    pub heap_small: usize,
     /// `mallocs` without `frees`.
     pub heap_objects: usize,
     /// What the last collection found live. Go: `/gc/heap/live:bytes`.
@@ -120,6 +122,7 @@ pub fn memory_stats() -> MemoryStats {
         heap_inuse,
         heap_released,
         heap_huge: HEAP.on_huge_pages().map(|bytes| bytes.0),
+        heap_small: HEAP.on_small_pages().0,
         heap_objects: mallocs - frees,
         heap_marked: totals.live.0,
         stack_inuse: stack_sys,

@@ -5,6 +5,7 @@
 
 use super::Lab;
 use crate::addr::PAGE;
+use crate::heap::pages::Mapping;
 use crate::heap::pretend::Random;
 use crate::heap::span::State;
 use crate::heap::{Cache, Span};
@@ -125,11 +126,14 @@ impl Lab {
 pub(super) fn of_heap(lab: &mut Lab, random: &mut Random) -> Vec<(&'static str, Vec<Write>)> {
     let Lab { heap, cached, partial, full, large, unused, .. } = *lab;
     let mut page_heap = heap.page_heap.lock();
-    let pages = &raw mut page_heap.pages;
     let arenas = &raw mut page_heap.arenas;
-    // SAFETY: both are fields of the heap, which lives for ever; only their own fields' addresses are taken.
-    let ((chunk, hint, chunks), (owners, end)) = unsafe { ((*pages).places(), (*arenas).places()) };
-    let (summaries, leaves) = page_heap.pages.summary_places();
+    // SAFETY: a field of the heap, which lives for ever; only its own fields' addresses are taken.
+    let (owners, end) = unsafe { (*arenas).places() };
+    // The first chunk is of small pages, with the ambiguous spans; the second is of huge ones, with all others.
+    let (hint, chunks) = page_heap.pages.places(Mapping::Small);
+    let (huge_hint, _) = page_heap.pages.places(Mapping::Huge);
+    let (summaries, leaves) = page_heap.pages.summary_places(Mapping::Small);
+    let (huge_summaries, huge_leaves) = page_heap.pages.summary_places(Mapping::Huge);
     // SAFETY: the eighth leaf of at least eight.
     let beyond = unsafe { summaries[4].add(7) };
     let (pool_free, pool_length, next_free) = page_heap.spans.places(unused);
@@ -138,19 +142,17 @@ pub(super) fn of_heap(lab: &mut Lab, random: &mut Random) -> Vec<(&'static str, 
     let owner = |page: u64| page_heap.arenas.owner_place(page as usize);
     let free_page = (0..512).find(|&page| !page_heap.pages.is_used(page)).expect("most are free") as u64;
     let record = |span: &'static Span| core::ptr::from_ref(span).addr() as u64;
-    // SAFETY: a word of the chunk's bits.
-    let word = |page: u64| unsafe { chunk.add(page as usize / 64) };
-    let flip = |page: u64| write(word(page), |bits| bits ^ 1 << (page % 64));
-    // SAFETY: the chunk's second bitmap.
-    let released = |page: u64| unsafe { chunk.add(8 + page as usize / 64) };
+    let flip = |page: u64| write(page_heap.pages.places_of(page as usize).0, |bits| bits ^ 1 << (page % 64));
+    let released = |page: u64| page_heap.pages.places_of(page as usize).1;
+    let mapping = |page: u64| page_heap.pages.places_of(page as usize).2;
     let class = full.class();
     let [partial_head, full_head] = heap.central(class).heads(heap.generation());
     let cache = lab.cache.entry(class);
     let map = heap.map.places();
-    let (supply_first, supply_free, supply_released) = lab.cache.supply.cached_pages().places();
-    let (other_first, other_free, _) = lab.other.supply.cached_pages().places();
-    let supplied = lab.cache.supply.cached_pages().pages().next().expect("some are left") as u64;
-    let (records, record_count) = lab.cache.supply.places();
+    let (supply_first, supply_free, supply_released) = lab.cache.supplies[0].cached_pages().places();
+    let (other_first, other_free, _) = lab.other.supplies[0].cached_pages().places();
+    let supplied = lab.cache.supplies[0].cached_pages().pages().next().expect("some are left") as u64;
+    let (records, record_count) = lab.cache.supplies[0].places();
     let tiny = lab.cache.tiny.place();
     let live: *const AtomicUsize = &raw const heap.live;
     let [allocated, freed] = heap.counts.places(class);
@@ -167,9 +169,14 @@ pub(super) fn of_heap(lab: &mut Lab, random: &mut Random) -> Vec<(&'static str, 
         ("a leaf of a chunk that is not there", vec![write(beyond, |_| 1 << random.below(64))]),
         ("leaves less", vec![write(leaves, |length| length - 1)]),
         ("leaves without end", vec![write(leaves, |_| 1 << 50)]),
+        ("a leaf of a chunk that is mapped otherwise", vec![write(huge_summaries[4], |_| 1 << random.below(64))]),
+        ("leaves of one mapping less", vec![write(huge_leaves, |length| length - 1)]),
+        ("a chunk of small pages mapped otherwise", vec![write(mapping(0), |_| Mapping::Huge as u64)]),
+        ("a chunk of huge pages mapped otherwise", vec![write(mapping(supplied), |_| Mapping::Small as u64)]),
+        ("the hint above a free huge page", vec![write(huge_hint, |_| 1 << 40)]),
         ("the hint above a free page", vec![write(hint, |_| free_page + 1)]),
         ("the hint beyond all", vec![write(hint, |_| 1 << 40)]),
-        ("the hint too low", vec![write(hint, |hint| hint - 1)]),
+        ("the hint too low", vec![write(huge_hint, |hint| hint - 1)]),
         ("a supply's page free", vec![flip(supplied)]),
         ("a supply's page with an owner", vec![write(owner(supplied), |_| record(full))]),
         ("a page less in a supply", vec![write(supply_free, |free| free & (free - 1))]),
@@ -181,7 +188,7 @@ pub(super) fn of_heap(lab: &mut Lab, random: &mut Random) -> Vec<(&'static str, 
         ),
         ("a used page without memory", vec![write(released(first as u64), |bits| bits ^ 1 << (first % 64))]),
         ("a free page without memory", vec![write(released(free_page), |bits| bits ^ 1 << (free_page % 64))]),
-        ("a page more without memory", vec![write(map[4], |pages| pages + 1)]),
+        ("a page more with memory", vec![write(map[4], |pages| pages + 1)]),
         ("a supply elsewhere", vec![write(supply_first, |first| first + 64)]),
         ("a supply within a word", vec![write(supply_first, |first| first + 1)]),
         ("a supply of no pages that are there", vec![write(supply_first, |_| !63)]),

@@ -1,21 +1,28 @@
 //! PageBits: one bit for each of a chunk's 512 pages. Chunk: which are in use, and which have no memory. Go: mpallocbits.go.
 
+use super::Mapping;
 use super::summary::Summary;
 
 /// Pages in a chunk: 4 MiB, the unit in which the heap grows.
 pub(crate) const CHUNK_PAGES: usize = 512;
 
-/// What is known of 512 pages. 128 bytes.
+/// What is known of 512 pages. 136 bytes.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Chunk {
     pub(super) used: PageBits,
     /// Free pages whose memory the platform has again. Go: `scavenged`.
     pub(super) released: PageBits,
+    pub(super) mapping: Mapping,
 }
 
 impl Chunk {
-    pub(super) const ABSENT: Chunk = Chunk { used: PageBits::USED, released: PageBits::FREE };
+    pub(super) const ABSENT: Chunk = Chunk { used: PageBits::USED, released: PageBits::FREE, mapping: Mapping::Huge };
+
+    /// Which pages are in use for whom wants some that are mapped so: in a chunk that is mapped otherwise, all.
+    pub(super) fn bits(&self, mapping: Mapping) -> &PageBits {
+        if self.mapping == mapping { &self.used } else { &PageBits::USED }
+    }
 
     /// The highest run below `end` of free pages that have memory: its first and how many they are.
     pub(super) fn last_releasable(&self, end: usize) -> Option<(usize, usize)> {
@@ -211,7 +218,7 @@ mod tests {
         let page = random.below(CHUNK_PAGES);
         assert_eq!(bits.is_used(page), naive[page]);
         assert_eq!(bits.next_used(page), (page..CHUNK_PAGES).find(|&page| naive[page]));
-        let chunk = Chunk { used: *bits, released: PageBits::FREE };
+        let chunk = Chunk { used: *bits, ..Chunk::ABSENT };
         let last = (0..page).rfind(|&page| !naive[page]);
         let first = |last| (0..last).rfind(|&page| naive[page]).map_or(0, |used| used + 1);
         assert_eq!(chunk.last_releasable(page), last.map(|last| (first(last), last + 1 - first(last))));
@@ -268,7 +275,7 @@ mod tests {
 
     #[test]
     fn what_has_no_memory_is_not_released_again() {
-        let mut chunk = Chunk { used: PageBits::FREE, released: PageBits::FREE };
+        let mut chunk = Chunk { used: PageBits::FREE, ..Chunk::ABSENT };
         assert_eq!((chunk.last_releasable(CHUNK_PAGES), chunk.last_releasable(0)), (Some((0, CHUNK_PAGES)), None));
         chunk.used.take(100, 100);
         chunk.released.take(300, CHUNK_PAGES - 300);

@@ -1,7 +1,7 @@
 //! Huge pages: 2 MiB that the platform can map by one entry, as long as all of it has memory. Go leaves that to Linux.
 //!
 //! A huge page is 256 pages, half a chunk. Whose pages are all free can give their memory back together, and get it again together; one with
-//! a page in use would have to be split for that.
+//! a page in use would have to be split for that. What is mapped by small pages gets and gives its memory by as much: a call for all of it.
 
 use super::bits::{Chunk, PageBits};
 use super::{CHUNK_PAGES, PageAllocator, Run};
@@ -48,7 +48,7 @@ impl PageAllocator {
         self.set_huge_released(first, false);
         self.chunks.entries_mut()[first / CHUNK_PAGES].used.take(first % CHUNK_PAGES, HUGE_PAGES);
         self.note_change(first / CHUNK_PAGES, first / CHUNK_PAGES);
-        Some(Run { first, pages: HUGE_PAGES, with_memory })
+        Some(Run { first, pages: HUGE_PAGES, with_memory, mapping: self.mapping(first) })
     }
 
     /// Notes of all of a huge page whether it has no memory, whatever was noted before.

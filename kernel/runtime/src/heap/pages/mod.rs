@@ -1,24 +1,27 @@
 //! PageAllocator: finds runs of free pages, the lowest first. Go: mpagealloc.go.
 //!
 //! 1. The heap's addresses are cut into chunks of 512 pages (4 MiB). A chunk's bitmaps say which pages are in use,
-//!    and which of the free ones have no memory (bits.rs): 128 bytes.
+//!    and which of the free ones have no memory (bits.rs): 128 bytes. Some chunks are to be mapped by huge pages, the others by small ones
+//!    ([`Mapping`]): who takes pages says of which, who gives them back need not.
 //! 2. A [`Summary`] is what the search needs to know of a stretch of addresses: how many pages are free at its start, in the longest run
-//!    inside, and at its end. Each chunk has one, each eight neighbours have one for all of them, and so on for five levels (tree.rs).
+//!    inside, and at its end. Each chunk has one, each eight neighbours have one for all of them, and so on for five levels (tree.rs). Each
+//!    mapping has such a tree of its own, in which the other's chunks are full (finder.rs).
 //! 3. To find a run, the walk adds the free pages at the end of one stretch to those at the start of the next. A stretch whose longest run
 //!    is too short is passed in one step, one that has a fit is entered, until the run spans chunks or one bitmap has it.
 //! 4. A hint says below which page nothing is free, so that the walk does not begin at 0. Taking and giving back change bitmaps; the
 //!    summaries follow when the tree is next asked, that is when the hint's chunk has no fit, or when a chunk far away changes.
 //! 5. A CPU takes all that is free of 64 neighbouring pages at once (cache.rs), and makes spans of them without coming here.
 //! 6. Free pages may have no memory: they never had any, or have given it back to the platform. Who takes them gets it before they become
-//!    a span, all of a huge page at once where that is possible (huge.rs).
+//!    a span, 2 MiB at once where that is possible (huge.rs).
 //!
 //! Pages are numbered from the start of the heap's addresses. A page is in use, free, or not there: what was never added, in gaps too,
 //! looks as if it were in use, and nobody gives it back. All of it is under the page heap's lock.
 //!
-//! Memory for a GiB of heap: 32 KiB of bitmaps, 2.3 KiB of summaries. At least 24 KiB: the first frame of each table.
+//! Memory for a GiB of heap: 34 KiB for chunks, 2.3 KiB of summaries for each mapping. At least 44 KiB: the first frame of each table.
 
 mod bits;
 mod cache;
+mod finder;
 mod huge;
 mod summary;
 mod tree;
@@ -34,11 +37,17 @@ use super::table::Table;
 use crate::addr::Bytes;
 use crate::platform::{OutOfFrames, Platform};
 use bits::{Chunk, PageBits};
-use summary::Summary;
-use tree::{Place, Tree};
+use finder::Finder;
 
-/// Changed chunks so near each other have their summaries made together, with those in between.
-const NEAR: usize = 16;
+/// How the platform is to map a chunk's memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub(crate) enum Mapping {
+    /// By pages of 2 MiB, as far as there are frames of that size and all of one is free when it is taken.
+    Huge,
+    /// By pages of 4 KiB alone.
+    Small,
+}
 
 /// Neighbouring pages taken to release their memory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -47,86 +56,84 @@ pub(crate) struct Run {
     pub(crate) pages: usize,
     /// How many have any.
     pub(crate) with_memory: usize,
+    pub(crate) mapping: Mapping,
 }
 
 pub(crate) struct PageAllocator {
     chunks: Table<Chunk, 4096>,
-    tree: Tree,
-    /// No page below is free. Go: `searchAddr`.
-    hint: usize,
-    /// Chunks that have changed since their summaries were made, first and last. None while the tree is asked.
-    stale: Option<(usize, usize)>,
+    /// By [`Mapping`].
+    finders: [Finder; 2],
 }
 
 impl PageAllocator {
     pub(crate) const fn new() -> PageAllocator {
-        PageAllocator { chunks: Table::new(), tree: Tree::new(), hint: 0, stale: None }
+        PageAllocator { chunks: Table::new(), finders: [Finder::new(Mapping::Huge), Finder::new(Mapping::Small)] }
     }
 
     /// Takes addresses for the records of so many chunks, once.
     pub(crate) fn reserve(&mut self, platform: &dyn Platform, chunks: usize) -> bool {
-        self.chunks.reserve(platform, chunks) && self.tree.reserve(platform, chunks)
+        self.chunks.reserve(platform, chunks)
+            && self.finders.iter_mut().all(|finder| finder.tree.reserve(platform, chunks))
     }
 
     /// The memory of bitmaps and summaries.
     pub(crate) fn records(&self) -> Bytes {
-        Bytes(self.chunks.committed().0 + self.tree.committed().0)
+        Bytes(self.chunks.committed().0 + self.finders.iter().map(|finder| finder.tree.committed().0).sum::<usize>())
     }
 
     /// Sees to it that chunks up to `end` can be added. On failure nothing has changed.
     pub(crate) fn make_room(&mut self, platform: &dyn Platform, end: usize) -> Result<(), OutOfFrames> {
         self.chunks.make_room(platform, end.saturating_sub(self.chunks.entries().len()))?;
-        self.tree.make_room(platform, end)
+        self.finders.iter_mut().try_for_each(|finder| finder.tree.make_room(platform, end))
     }
 
-    /// Adds the free pages of `chunks` chunks from number `first` on, none of which is there, and for which there is room.
-    pub(crate) fn add(&mut self, first: usize, chunks: usize) {
+    /// Adds the free pages of `chunks` chunks from number `first` on, none of which is there, and for which there is room. They stay mapped so.
+    pub(crate) fn add(&mut self, mapping: Mapping, first: usize, chunks: usize) {
         while self.chunks.entries().len() < first + chunks {
             self.chunks.push(Chunk::ABSENT);
         }
-        self.tree.grow(first + chunks);
+        self.finders.iter_mut().for_each(|finder| finder.tree.grow(first + chunks));
+        self.chunks.entries_mut()[first..first + chunks].iter_mut().for_each(|chunk| chunk.mapping = mapping);
         self.give_back(first * CHUNK_PAGES, chunks * CHUNK_PAGES);
     }
 
-    /// Takes the lowest run of `pages` (at least one) free pages whose number is a multiple of `align`, and returns its first. O(1) but for
-    /// `pages`; with an `align` above 1, the more unaligned runs are long enough, the longer.
-    pub(crate) fn take(&mut self, pages: usize, align: usize) -> Option<usize> {
-        let mut first = self.find(self.hint, pages)?;
+    /// Takes the lowest run of `pages` (at least one) free pages that are mapped so and whose number is a multiple of `align`, and returns its
+    /// first. O(1) but for `pages`; with an `align` above 1, the more unaligned runs are long enough, the longer.
+    pub(crate) fn take(&mut self, mapping: Mapping, pages: usize, align: usize) -> Option<usize> {
+        let (finder, chunks) = (&mut self.finders[mapping as usize], self.chunks.entries());
+        let mut first = finder.find(chunks, finder.hint, pages)?;
         while !first.is_multiple_of(align) {
-            first = self.find(first.next_multiple_of(align), pages)?;
+            first = finder.find(chunks, first.next_multiple_of(align), pages)?;
         }
-        self.for_each_chunk(first, pages, PageBits::take);
+        let finder = self.for_each_chunk(first, pages, PageBits::take);
         // A single page's place is the lowest that is free at all.
-        if first == self.hint || pages == 1 && align == 1 {
-            self.hint = first + pages;
+        if first == finder.hint || pages == 1 && align == 1 {
+            finder.hint = first + pages;
         }
         Some(first)
     }
 
     /// Makes pages that were taken free again. O(pages).
     pub(crate) fn give_back(&mut self, first: usize, pages: usize) {
-        self.for_each_chunk(first, pages, PageBits::give_back);
-        self.hint = self.hint.min(first);
+        let finder = self.for_each_chunk(first, pages, PageBits::give_back);
+        finder.hint = finder.hint.min(first);
     }
 
     /// Brings the summaries up to date.
     pub(crate) fn summarize(&mut self) {
-        if let Some((first, last)) = self.stale.take() {
-            self.update(first, last);
-        }
+        self.finders.iter_mut().for_each(|finder| finder.summarize(self.chunks.entries()));
     }
 
-    /// Takes what is free of the 64 pages with the lowest free one. Go: allocToCache.
-    pub(crate) fn take_cache(&mut self) -> Option<PageCache> {
-        let page = self.lowest_free()?;
+    /// Takes what is free of the 64 pages with the lowest free one that is mapped so. Go: allocToCache.
+    pub(crate) fn take_cache(&mut self, mapping: Mapping) -> Option<PageCache> {
+        let page = self.lowest_free(mapping)?;
         let (number, first) = (page / CHUNK_PAGES, page - page % CACHE_PAGES);
         let chunk = &mut self.chunks.entries_mut()[number];
         let (free, released) = (!chunk.used.block(page % CHUNK_PAGES), chunk.released.block(page % CHUNK_PAGES));
         let word = first % CHUNK_PAGES / 64;
         chunk.used.take_mask(word, free);
         chunk.released.give_back_mask(word, released);
-        self.note_change(number, number);
-        self.hint = first + CACHE_PAGES;
+        self.note_change(number, number).hint = first + CACHE_PAGES;
         Some(PageCache { first, free, released })
     }
 
@@ -140,8 +147,8 @@ impl PageAllocator {
         let chunk = &mut self.chunks.entries_mut()[number];
         chunk.used.give_back_mask(word, free);
         chunk.released.take_mask(word, released);
-        self.note_change(number, number);
-        self.hint = self.hint.min(first);
+        let finder = self.note_change(number, number);
+        finder.hint = finder.hint.min(first);
     }
 
     /// The lowest run without memory of `pages` taken from `first` on, and how long it is. For who took them, to see to it.
@@ -191,7 +198,8 @@ impl PageAllocator {
         })?;
         self.chunks.entries_mut()[number].used.take(first, pages);
         self.note_change(number, number);
-        Some(Run { first: number * CHUNK_PAGES + first, pages, with_memory: pages })
+        let first = number * CHUNK_PAGES + first;
+        Some(Run { first, pages, with_memory: pages, mapping: self.mapping(first) })
     }
 
     /// Gives pages back that were taken to be released, and have been.
@@ -200,17 +208,18 @@ impl PageAllocator {
         self.give_back(run.first, run.pages);
     }
 
-    /// The lowest free page.
-    pub(crate) fn lowest_free(&mut self) -> Option<usize> {
-        self.find(self.hint, 1)
+    /// The lowest free page that is mapped so.
+    pub(crate) fn lowest_free(&mut self, mapping: Mapping) -> Option<usize> {
+        let finder = &mut self.finders[mapping as usize];
+        finder.find(self.chunks.entries(), finder.hint, 1)
     }
 
     /// How many chunks to add at the end so that `take` with these arguments, which found nothing, succeeds.
-    pub(crate) fn missing_chunks(&self, pages: usize, align: usize) -> usize {
+    pub(crate) fn missing_chunks(&self, mapping: Mapping, pages: usize, align: usize) -> usize {
         let mut free = 0;
-        for chunk in self.chunks.entries().iter().rev() {
-            free += chunk.used.trailing_free();
-            if chunk.used != PageBits::FREE {
+        for bits in self.chunks.entries().iter().rev().map(|chunk| chunk.bits(mapping)) {
+            free += bits.trailing_free();
+            if *bits != PageBits::FREE {
                 break;
             }
         }
@@ -223,8 +232,10 @@ impl PageAllocator {
         self.chunks.entries().len() * CHUNK_PAGES
     }
 
-    pub(crate) fn released(&self) -> usize {
-        self.chunks.entries().iter().map(|chunk| chunk.released.used()).sum()
+    /// How many pages that are mapped so have memory, all those counted that caches have, and of huge ones what is not there.
+    pub(crate) fn with_memory(&self, mapping: Mapping) -> usize {
+        let chunks = self.chunks.entries().iter().filter(|chunk| chunk.mapping == mapping);
+        chunks.map(|chunk| CHUNK_PAGES - chunk.released.used()).sum()
     }
 
     pub(crate) fn used(&self) -> usize {
@@ -235,37 +246,22 @@ impl PageAllocator {
         self.chunks.entries().get(page / CHUNK_PAGES).is_some_and(|chunk| chunk.used.is_used(page % CHUNK_PAGES))
     }
 
+    /// How a page that is there is mapped.
+    pub(crate) fn mapping(&self, page: usize) -> Mapping {
+        self.chunks.entries()[page / CHUNK_PAGES].mapping
+    }
+
     pub(crate) fn check_tables(&self) -> bool {
-        self.stale.is_none()
-            && self.chunks.check()
+        self.chunks.check()
             && self.chunks.entries().iter().all(Chunk::check)
-            && self.tree.check(self.chunks.entries().len(), |chunk| self.summary(chunk))
+            && self.finders.iter().all(|finder| finder.check_tables(self.chunks.entries()))
     }
 
-    pub(crate) fn check_hint(&self) -> bool {
-        let page = |(number, chunk): (usize, &Chunk)| chunk.used.find(0, 1).map(|page| number * CHUNK_PAGES + page);
-        self.chunks.entries().iter().enumerate().find_map(page).is_none_or(|lowest| self.hint <= lowest)
+    pub(crate) fn check_hints(&self) -> bool {
+        self.finders.iter().all(|finder| finder.check_hint(self.chunks.entries()))
     }
 
-    /// The first of the lowest run at or after `from`.
-    fn find(&mut self, from: usize, pages: usize) -> Option<usize> {
-        let (chunk, within) = (from / CHUNK_PAGES, from % CHUNK_PAGES);
-        let bits = &self.chunks.entries().get(chunk)?.used;
-        if let Some(page) = bits.find(within, pages) {
-            return Some(chunk * CHUNK_PAGES + page);
-        }
-        let run = bits.trailing_free().min(CHUNK_PAGES - within);
-        self.summarize();
-        match self.tree.find(chunk + 1, run, pages)? {
-            Place::Page(first) => Some(first),
-            Place::Chunk(chunk) => {
-                let page = self.chunks.entries()[chunk].used.find(0, pages).expect("a chunk has what its summary says");
-                Some(chunk * CHUNK_PAGES + page)
-            }
-        }
-    }
-
-    fn for_each_chunk(&mut self, first: usize, pages: usize, change: fn(&mut PageBits, usize, usize)) {
+    fn for_each_chunk(&mut self, first: usize, pages: usize, change: fn(&mut PageBits, usize, usize)) -> &mut Finder {
         let end = first + pages;
         let mut at = first;
         while at < end {
@@ -274,43 +270,34 @@ impl PageAllocator {
             change(&mut self.chunks.entries_mut()[chunk].used, at % CHUNK_PAGES, stop - at);
             at = stop;
         }
-        self.note_change(first / CHUNK_PAGES, (end - 1) / CHUNK_PAGES);
+        self.note_change(first / CHUNK_PAGES, (end - 1) / CHUNK_PAGES)
     }
 
-    /// The summaries of these chunks are to be made again.
-    fn note_change(&mut self, mut first: usize, mut last: usize) {
-        if let Some((lowest, highest)) = self.stale {
-            if lowest <= first && last <= highest {
-                return;
-            }
-            if first.abs_diff(lowest) < NEAR && last.abs_diff(highest) < NEAR {
-                (first, last) = (first.min(lowest), last.max(highest));
-            } else {
-                self.summarize();
-            }
-        }
-        self.stale = Some((first, last));
-    }
-
-    fn update(&mut self, first: usize, last: usize) {
+    /// Tells the finder of these chunks, which are all mapped alike, that pages were taken or given back, and returns it.
+    fn note_change(&mut self, first: usize, last: usize) -> &mut Finder {
         let chunks = self.chunks.entries();
-        self.tree.update(first, last, |chunk| chunks[chunk].used.summary());
-    }
-
-    fn summary(&self, chunk: usize) -> Summary {
-        self.chunks.entries().get(chunk).map_or(Summary::NONE, |chunk| chunk.used.summary())
+        let finder = &mut self.finders[chunks[first].mapping as usize];
+        finder.note_change(chunks, first, last);
+        finder
     }
 }
 
 #[cfg(test)]
 impl PageAllocator {
-    /// For corruption.rs: the first chunk's bits, the hint, how many chunks there are.
-    pub(super) fn places(&self) -> (*const u64, *const usize, *const usize) {
-        (self.chunks.entries().as_ptr().cast(), &raw const self.hint, self.chunks.length_place())
+    /// For corruption.rs: the words of a page's bits, how its chunk is mapped.
+    pub(super) fn places_of(&self, page: usize) -> (*const u64, *const u64, *const u8) {
+        let chunk = &self.chunks.entries()[page / CHUNK_PAGES];
+        let word = |bits: &PageBits| &raw const bits.words()[page % CHUNK_PAGES / 64];
+        (word(&chunk.used), word(&chunk.released), (&raw const chunk.mapping).cast())
+    }
+
+    /// For corruption.rs: the hint, how many chunks there are.
+    pub(super) fn places(&self, mapping: Mapping) -> (*const usize, *const usize) {
+        (&raw const self.finders[mapping as usize].hint, self.chunks.length_place())
     }
 
     /// For corruption.rs: the first summary of each level, and how many leaves there are.
-    pub(super) fn summary_places(&self) -> ([*const u64; 5], *const usize) {
-        self.tree.places()
+    pub(super) fn summary_places(&self, mapping: Mapping) -> ([*const u64; 5], *const usize) {
+        self.finders[mapping as usize].tree.places()
     }
 }

@@ -6,6 +6,8 @@ use crate::addr::{GIB, MIB};
 use crate::heap::pretend::{Pretend, Random};
 use std::collections::{BTreeMap, BTreeSet};
 
+const HUGE: Mapping = Mapping::Huge;
+const SMALL: Mapping = Mapping::Small;
 const TIB_CHUNKS: usize = 1024 * GIB / (4 * MIB);
 
 /// An allocator of so many chunks' addresses, and none of them there.
@@ -16,93 +18,125 @@ fn empty(chunks: usize) -> (PageAllocator, &'static Pretend) {
     (pages, platform)
 }
 
-fn add(pages: &mut PageAllocator, platform: &Pretend, first: usize, chunks: usize) {
+fn add(pages: &mut PageAllocator, platform: &Pretend, mapping: Mapping, first: usize, chunks: usize) {
     pages.make_room(platform, first + chunks).expect("memory");
-    pages.add(first, chunks);
+    pages.add(mapping, first, chunks);
 }
 
 fn assert_sound(pages: &mut PageAllocator) {
     pages.summarize();
-    assert!(pages.check_tables() && pages.check_hint());
+    assert!(pages.check_tables() && pages.check_hints());
 }
 
-/// The free runs by their first page, each with its end; no two touch. And the pages without memory.
+/// Each chunk's mapping; of each mapping the free runs by their first page, each with its end, no two of which touch; the pages without memory.
 #[derive(Default)]
-struct Naive(BTreeMap<usize, usize>, BTreeSet<usize>);
+struct Naive {
+    chunks: BTreeMap<usize, Mapping>,
+    free: [BTreeMap<usize, usize>; 2],
+    released: BTreeSet<usize>,
+}
 
 impl Naive {
+    fn add(&mut self, mapping: Mapping, first: usize, chunks: usize) {
+        (first..first + chunks).for_each(|chunk| assert_eq!(self.chunks.insert(chunk, mapping), None));
+        self.give_back(first * CHUNK_PAGES, chunks * CHUNK_PAGES);
+    }
+
     /// The lowest fit, found by trying every run.
-    fn first_fit(&self, pages: usize, align: usize) -> Option<usize> {
-        self.0
+    fn first_fit(&self, mapping: Mapping, pages: usize, align: usize) -> Option<usize> {
+        self.free[mapping as usize]
             .iter()
             .map(|(first, end)| (first.next_multiple_of(align), end))
             .find(|(at, end)| at + pages <= **end)
             .map(|(at, _)| at)
     }
 
+    fn free_with(&mut self, page: usize) -> &mut BTreeMap<usize, usize> {
+        &mut self.free[self.chunks[&(page / CHUNK_PAGES)] as usize]
+    }
+
     fn take(&mut self, first: usize, pages: usize) {
-        let (&run, &end) = self.0.range(..=first).next_back().expect("a free run");
+        let free = self.free_with(first);
+        let (&run, &end) = free.range(..=first).next_back().expect("a free run");
         assert!(first + pages <= end, "the pages are free");
-        self.0.remove(&run);
+        free.remove(&run);
         if run < first {
-            self.0.insert(run, first);
+            free.insert(run, first);
         }
         if first + pages < end {
-            self.0.insert(first + pages, end);
+            free.insert(first + pages, end);
         }
     }
 
     fn give_back(&mut self, first: usize, pages: usize) {
+        let free = self.free_with(first);
         let (mut first, mut end) = (first, first + pages);
-        if let Some((&before, &its_end)) = self.0.range(..first).next_back() {
+        if let Some((&before, &its_end)) = free.range(..first).next_back() {
             assert!(its_end <= first, "the pages were taken");
             if its_end == first {
                 first = before;
             }
         }
-        if let Some(after) = self.0.remove(&end) {
+        if let Some(after) = free.remove(&end) {
             end = after;
         }
-        self.0.insert(first, end);
+        free.insert(first, end);
     }
 
     fn free(&self) -> usize {
-        self.0.iter().map(|(first, end)| end - first).sum()
+        self.free.iter().flatten().map(|(first, end)| end - first).sum()
     }
 
     /// Takes the memory of the highest run in a chunk below `end` that is free and has some.
     fn release(&mut self, end: usize) -> Option<Run> {
-        let Naive(free, released) = self;
-        let mut pages = free.range(..end).rev().flat_map(|(&first, &its_end)| (first..its_end.min(end)).rev());
-        let last = pages.find(|page| !released.contains(page))?;
-        let (run, chunk) = (free.range(..=last).next_back().map_or(0, |(&run, _)| run), last - last % CHUNK_PAGES);
-        let first = (run.max(chunk)..last).rev().take_while(|page| !released.contains(page)).last().unwrap_or(last);
+        let Naive { free, released, .. } = self;
+        let highest = |free: &BTreeMap<usize, usize>| {
+            let mut pages = free.range(..end).rev().flat_map(|(&first, &its_end)| (first..its_end.min(end)).rev());
+            let last = pages.find(|page| !released.contains(page))?;
+            let (run, chunk) = (free.range(..=last).next_back().map_or(0, |(&run, _)| run), last - last % CHUNK_PAGES);
+            let first = (run.max(chunk)..last).rev().take_while(|page| !released.contains(page)).last().unwrap_or(last);
+            Some((first, last))
+        };
+        let (first, last) = free.iter().filter_map(highest).max()?;
         released.extend(first..=last);
         let pages = last + 1 - first;
-        Some(Run { first, pages, with_memory: pages })
+        Some(Run { first, pages, with_memory: pages, mapping: self.chunks[&(first / CHUNK_PAGES)] })
     }
 
     /// Takes the memory of the highest 2 MiB below `end` that are free and have some.
     fn release_huge(&mut self, end: usize) -> Option<Run> {
-        let Naive(free, released) = self;
-        let runs = free.iter().rev().flat_map(|(&first, &its_end)| {
-            (first.div_ceil(HUGE_PAGES)..its_end.min(end) / HUGE_PAGES).rev().map(|place| place * HUGE_PAGES)
-        });
-        let without = |first: &usize| released.range(*first..first + HUGE_PAGES).count();
-        let (first, without) = runs.map(|first| (first, without(&first))).find(|(_, without)| *without < HUGE_PAGES)?;
+        let Naive { free, released, .. } = self;
+        let without = |first: usize| released.range(first..first + HUGE_PAGES).count();
+        let highest = |free: &BTreeMap<usize, usize>| {
+            let mut places = free.iter().rev().flat_map(|(&first, &its_end)| {
+                (first.div_ceil(HUGE_PAGES)..its_end.min(end) / HUGE_PAGES).rev().map(|place| place * HUGE_PAGES)
+            });
+            places.find(|first| without(*first) < HUGE_PAGES)
+        };
+        let first = free.iter().filter_map(highest).max()?;
+        let with_memory = HUGE_PAGES - without(first);
         released.extend(first..first + HUGE_PAGES);
-        Some(Run { first, pages: HUGE_PAGES, with_memory: HUGE_PAGES - without })
+        Some(Run { first, pages: HUGE_PAGES, with_memory, mapping: self.chunks[&(first / CHUNK_PAGES)] })
     }
 
     /// Which of these have no memory; from now on they do.
     fn commit_again(&mut self, pages: core::ops::Range<usize>) -> Vec<usize> {
-        let again: Vec<usize> = self.1.range(pages).copied().collect();
-        again.iter().for_each(|page| _ = self.1.remove(page));
+        let again: Vec<usize> = self.released.range(pages).copied().collect();
+        again.iter().for_each(|page| _ = self.released.remove(page));
         again
     }
 
     fn is_free(&self, page: usize) -> bool {
-        self.0.range(..=page).next_back().is_some_and(|(_, &end)| page < end)
+        self.free.iter().any(|free| free.range(..=page).next_back().is_some_and(|(_, &end)| page < end))
+    }
+
+    /// The huge page with this one, if all that is taken of it is among `taken`: its first, and how many have memory.
+    fn whole_huge(&self, page: usize, taken: core::ops::Range<usize>) -> Option<(usize, usize)> {
+        let first = page - page % HUGE_PAGES;
+        let mut pages = first..first + HUGE_PAGES;
+        let released = self.released.range(pages.clone()).count();
+        (released > 0 && pages.all(|page| self.is_free(page) || taken.contains(&page)))
+            .then_some((first, HUGE_PAGES - released))
     }
 }
 
@@ -126,30 +160,35 @@ fn any_trace_takes_the_runs_that_trying_every_run_would_take() {
         }
         let (mut pages, platform) = empty(1 << 14);
         let mut naive = Naive::default();
-        // In any order: gaps are filled later.
-        let mut order = map.to_vec();
+        // In any order: gaps are filled later. Some neighbours are mapped alike.
+        let mut order: Vec<usize> = map.iter().flat_map(|&(first, chunks)| first..first + chunks).collect();
         random.shuffle(&mut order);
-        for (first, chunks) in order {
-            add(&mut pages, platform, first, chunks);
-            naive.give_back(first * CHUNK_PAGES, chunks * CHUNK_PAGES);
+        for chunk in order {
+            let mapping = [HUGE, HUGE, SMALL][random.below(3)];
+            add(&mut pages, platform, mapping, chunk, 1);
+            naive.add(mapping, chunk, 1);
         }
         let mut taken = Vec::new();
         let mut caches: Vec<PageCache> = Vec::new();
         for step in 0..steps {
             // The heap fills for a while, then it empties.
             let filling = step / 3000 % 2 == 0;
+            let mapping = [HUGE, SMALL][random.below(2)];
             match random.below(16) {
-                0 => match pages.take_cache() {
+                0 => match pages.take_cache(mapping) {
                     Some(cache) => {
-                        let lowest = naive.first_fit(1, 1).expect("a page is free");
+                        let lowest = naive.first_fit(mapping, 1, 1).expect("a page is free");
                         assert_eq!(cache.first, lowest - lowest % 64);
                         let block = cache.first..cache.first + 64;
                         assert!(block.clone().filter(|&page| naive.is_free(page)).eq(cache.pages()));
-                        assert_eq!(cache.released(), cache.pages().filter(|page| naive.1.contains(page)).count());
+                        assert_eq!(
+                            cache.released(),
+                            cache.pages().filter(|page| naive.released.contains(page)).count()
+                        );
                         cache.pages().for_each(|page| naive.take(page, 1));
                         caches.push(cache);
                     }
-                    None => assert_eq!(naive.free(), 0),
+                    None => assert!(naive.free[mapping as usize].is_empty()),
                 },
                 1..4 if !caches.is_empty() => {
                     let at = random.below(caches.len());
@@ -177,11 +216,15 @@ fn any_trace_takes_the_runs_that_trying_every_run_would_take() {
                 4.. if taken.is_empty() || random.below(5) < if filling { 3 } else { 2 } => {
                     let size = [1, 1, 1, 2, 10, 64, 100, 513, 700, 1 + random.below(2000)][random.below(10)];
                     let align = [1, 1, 1, 1, 1, 2, 16, 512, 1024][random.below(9)];
-                    let found = naive.first_fit(size, align);
-                    assert_eq!(pages.take(size, align), found, "{size} pages at {align}");
+                    let found = naive.first_fit(mapping, size, align);
+                    assert_eq!(pages.take(mapping, size, align), found, "{size} pages at {align}");
                     if let Some(first) = found {
                         naive.take(first, size);
                         let (is_released, mut again) = (pages.is_released(first, size), Vec::new());
+                        if let Some((at, _)) = pages.next_released(first, size) {
+                            let own = first..first + size;
+                            assert_eq!(pages.whole_huge(at, own.clone()), naive.whole_huge(at, own));
+                        }
                         while let Some((at, run)) = pages.next_released(first, size) {
                             pages.set_released(at, run, false);
                             again.extend(at..at + run);
@@ -203,7 +246,14 @@ fn any_trace_takes_the_runs_that_trying_every_run_would_take() {
             if step % 5000 == 0 {
                 assert_sound(&mut pages);
                 assert_eq!(pages.end() - pages.used(), naive.free());
-                assert_eq!(pages.released() + caches.iter().map(PageCache::released).sum::<usize>(), naive.1.len());
+                for mapping in [HUGE, SMALL] {
+                    let own = |page: usize| naive.chunks[&(page / CHUNK_PAGES)] == mapping;
+                    let cached = caches.iter().filter(|cache| own(cache.first)).map(PageCache::released).sum::<usize>();
+                    let chunks = (0..pages.end() / CHUNK_PAGES).map(|chunk| naive.chunks.get(&chunk).unwrap_or(&HUGE));
+                    let there = chunks.filter(|its| **its == mapping).count() * CHUNK_PAGES;
+                    let released = naive.released.iter().filter(|page| own(**page)).count();
+                    assert_eq!(pages.with_memory(mapping) - cached, there - released);
+                }
             }
             let page = random.below(pages.end());
             assert_eq!(pages.is_used(page), !naive.is_free(page));
@@ -221,22 +271,25 @@ fn what_is_missing_is_exactly_enough() {
     let mut random = Random::new();
     let (mut pages, platform) = empty(4096);
     let mut naive = Naive::default();
-    for _ in 0..if cfg!(miri) { 5 } else { 200 } {
+    for _ in 0..if cfg!(miri) { 5 } else { 400 } {
         let (size, align) = (1 + random.below(2000), [1, 1, 2, 512, 1024][random.below(5)]);
-        let found = naive.first_fit(size, align);
+        let mapping = [HUGE, SMALL][random.below(2)];
+        let found = naive.first_fit(mapping, size, align);
         if found.is_none() {
-            let (end, missing) = (pages.end(), pages.missing_chunks(size, align));
+            let mut grow = |pages: &mut PageAllocator, chunks| {
+                let end = pages.end() / CHUNK_PAGES;
+                add(pages, platform, mapping, end, chunks);
+                naive.add(mapping, end, chunks);
+            };
+            let missing = pages.missing_chunks(mapping, size, align);
             if missing > 1 {
-                add(&mut pages, platform, end / CHUNK_PAGES, missing - 1);
-                naive.give_back(end, (missing - 1) * CHUNK_PAGES);
+                grow(&mut pages, missing - 1);
             }
-            assert_eq!(pages.take(size, align), None, "{missing} chunks more are needed");
-            let end = pages.end();
-            add(&mut pages, platform, end / CHUNK_PAGES, 1);
-            naive.give_back(end, CHUNK_PAGES);
+            assert_eq!(pages.take(mapping, size, align), None, "{missing} chunks more are needed");
+            grow(&mut pages, 1);
         }
-        let found = naive.first_fit(size, align).expect("there are enough");
-        assert_eq!(pages.take(size, align), Some(found));
+        let found = naive.first_fit(mapping, size, align).expect("there are enough");
+        assert_eq!(pages.take(mapping, size, align), Some(found));
         naive.take(found, size);
         if random.below(2) == 0 {
             pages.give_back(found, size);
@@ -251,63 +304,87 @@ fn runs_span_chunks_families_and_roots() {
     // 80 GiB: five roots and more.
     let chunks = if cfg!(miri) { 100 } else { 5 * 4096 };
     let (mut pages, platform) = empty(TIB_CHUNKS);
-    add(&mut pages, platform, 0, chunks);
-    assert_eq!(pages.take(100, 1), Some(0));
-    assert_eq!(pages.take(chunks * CHUNK_PAGES, 1), None);
-    assert_eq!(pages.take(chunks * CHUNK_PAGES - 100, 1), Some(100), "more than one root has");
-    assert_eq!((pages.take(1, 1), pages.take_cache().is_none()), (None, true));
+    add(&mut pages, platform, HUGE, 0, chunks);
+    assert_eq!(pages.take(HUGE, 100, 1), Some(0));
+    assert_eq!(pages.take(HUGE, chunks * CHUNK_PAGES, 1), None);
+    assert_eq!(pages.take(HUGE, chunks * CHUNK_PAGES - 100, 1), Some(100), "more than one root has");
+    assert_eq!((pages.take(HUGE, 1, 1), pages.take_cache(HUGE).is_none()), (None, true));
     for edge in [1, 8, 64, 512, 4096] {
         let edge = edge * CHUNK_PAGES;
         if edge < chunks * CHUNK_PAGES {
             pages.give_back(edge - 7, 20);
-            assert_eq!((pages.take(21, 1), pages.take(20, 1)), (None, Some(edge - 7)));
+            assert_eq!((pages.take(HUGE, 21, 1), pages.take(HUGE, 20, 1)), (None, Some(edge - 7)));
         }
     }
     pages.give_back(100, 1000);
-    assert_eq!(pages.take(1, 1), Some(100));
+    assert_eq!(pages.take(HUGE, 1, 1), Some(100));
     assert_sound(&mut pages);
 }
 
 #[test]
 fn pages_on_both_sides_of_a_gap_are_no_run() {
     let (mut pages, platform) = empty(64);
-    add(&mut pages, platform, 3, 1);
-    add(&mut pages, platform, 5, 1);
-    assert_eq!(pages.take(513, 1), None);
-    assert_eq!(pages.take(512, 1), Some(3 * CHUNK_PAGES));
-    add(&mut pages, platform, 4, 1);
-    assert_eq!(pages.take(1024, 1), Some(4 * CHUNK_PAGES));
+    add(&mut pages, platform, HUGE, 3, 1);
+    add(&mut pages, platform, HUGE, 5, 1);
+    assert_eq!(pages.take(HUGE, 513, 1), None);
+    assert_eq!(pages.take(HUGE, 512, 1), Some(3 * CHUNK_PAGES));
+    add(&mut pages, platform, HUGE, 4, 1);
+    assert_eq!(pages.take(HUGE, 1024, 1), Some(4 * CHUNK_PAGES));
+    assert_sound(&mut pages);
+}
+
+#[test]
+fn pages_on_both_sides_of_a_chunk_that_is_mapped_otherwise_are_no_run() {
+    let (mut pages, platform) = empty(64);
+    for (chunk, mapping) in [HUGE, SMALL, HUGE, HUGE, SMALL].into_iter().enumerate() {
+        add(&mut pages, platform, mapping, chunk, 1);
+    }
+    assert_eq!((pages.take(HUGE, 1025, 1), pages.take(SMALL, 513, 1)), (None, None));
+    assert_eq!((pages.missing_chunks(HUGE, 513, 1), pages.missing_chunks(SMALL, 513, 1)), (2, 1));
+    assert_eq!(pages.take(HUGE, 1024, 1), Some(2 * CHUNK_PAGES));
+    assert_eq!((pages.take(SMALL, 512, 1), pages.take(SMALL, 512, 1)), (Some(CHUNK_PAGES), Some(4 * CHUNK_PAGES)));
+    assert_eq!((pages.take(SMALL, 1, 1), pages.lowest_free(HUGE)), (None, Some(0)));
+    assert_sound(&mut pages);
+    // Where they go back to is known of the pages.
+    pages.give_back(CHUNK_PAGES, 1);
+    pages.give_back(2 * CHUNK_PAGES, 1);
+    assert_eq!([HUGE, SMALL].map(|mapping| pages.lowest_free(mapping)), [Some(0), Some(CHUNK_PAGES)]);
+    let cache = pages.take_cache(SMALL).expect("a page is free");
+    assert_eq!((cache.first, cache.count(), pages.take_cache(SMALL).is_none()), (CHUNK_PAGES, 1, true));
     assert_sound(&mut pages);
 }
 
 #[test]
 fn a_heap_without_chunks_has_no_pages() {
     let (mut pages, _) = empty(64);
-    assert_eq!((pages.take(1, 1), pages.missing_chunks(1, 1), pages.missing_chunks(513, 1)), (None, 1, 2));
-    assert!(pages.take_cache().is_none());
+    assert_eq!(
+        (pages.take(HUGE, 1, 1), pages.missing_chunks(HUGE, 1, 1), pages.missing_chunks(HUGE, 513, 1)),
+        (None, 1, 2)
+    );
+    assert!(pages.take_cache(HUGE).is_none());
 }
 
 #[test]
 #[cfg_attr(miri, ignore = "it takes hours")]
-fn records_take_a_frame_each_at_first_and_then_34_kib_a_gib() {
+fn records_take_a_frame_each_at_first_and_then_39_kib_a_gib() {
     let (mut pages, platform) = empty(TIB_CHUNKS);
-    add(&mut pages, platform, 0, 1);
-    assert_eq!(platform.committed(), 6 * 4096);
-    add(&mut pages, platform, 1, 64 * 256 - 1);
+    add(&mut pages, platform, HUGE, 0, 1);
+    assert_eq!(platform.committed(), 11 * 4096);
+    add(&mut pages, platform, HUGE, 1, 64 * 256 - 1);
     let each = platform.committed() / 64;
-    assert!((34 << 10..35 << 10).contains(&each), "{each} bytes a GiB");
+    assert!((38 << 10..39 << 10).contains(&each), "{each} bytes a GiB");
 }
 
 #[test]
 fn without_frames_for_the_records_nothing_has_changed() {
-    for failing in 0..6 {
+    for failing in 0..11 {
         let (mut pages, platform) = empty(TIB_CHUNKS);
         platform.fail_after(failing);
         assert!(pages.make_room(platform, 1).is_err());
         platform.fail_no_more();
-        assert_eq!((pages.end(), pages.take(1, 1)), (0, None));
-        add(&mut pages, platform, 0, 1);
-        assert_eq!(pages.take(1, 1), Some(0));
+        assert_eq!((pages.end(), pages.take(HUGE, 1, 1)), (0, None));
+        add(&mut pages, platform, HUGE, 0, 1);
+        assert_eq!(pages.take(HUGE, 1, 1), Some(0));
     }
 }
 
@@ -320,10 +397,10 @@ fn prices() {
         // 4 GiB.
         let chunks = 1024;
         let (mut pages, platform) = empty(TIB_CHUNKS);
-        add(&mut pages, platform, 0, chunks);
+        add(&mut pages, platform, HUGE, 0, chunks);
         if let Some(mut random) = fill {
             // The first half has no two free pages together, the third quarter none at all.
-            pages.take(chunks * CHUNK_PAGES, 1);
+            pages.take(HUGE, chunks * CHUNK_PAGES, 1);
             (0..chunks / 2 * CHUNK_PAGES).step_by(3).for_each(|page| pages.give_back(page + random.below(2), 1));
             pages.give_back(chunks / 4 * 3 * CHUNK_PAGES, chunks / 4 * CHUNK_PAGES);
         }
@@ -346,7 +423,7 @@ fn prices() {
 
 #[inline(never)]
 fn take(pages: &mut PageAllocator, size: usize) -> usize {
-    pages.take(size, 1).expect("there are enough")
+    pages.take(HUGE, size, 1).expect("there are enough")
 }
 
 #[inline(never)]
