@@ -9,8 +9,8 @@
 //! 3. Plain Rust collections allocate through the global allocator. A layout of alignment under 8 cannot hold a reference, and is never
 //!    scanned (`String`, `Vec<u8>`). One of 8 and more may, and every word of it counts. One byte is added there, so that a pointer one
 //!    past the end stays inside the object.
-//! 4. `dealloc` and [`Gc::free`](crate::Gc::free) reuse the slot at once if its span is in this CPU's cache; otherwise the sweep finds it
-//!    (heap/free.rs). No memory of a collection that was forgotten is ever lost: unreachable is unreachable.
+//! 4. `dealloc` and [`Gc::free`](crate::Gc::free) reuse the slot at once if its span is in this CPU's cache; otherwise who next takes or
+//!    sweeps the span finds it (heap/free.rs). No memory of a collection that was forgotten is ever lost: unreachable is unreachable.
 //!
 //! A limit that Rust's layouts do not let us close: an owner inside a *packed* struct (`#[repr(packed)] struct P(u8, Box<u64>)`) has no aligned
 //! address, on a stack or in a block of alignment 1, and what it owns is not found. A kernel with such a type is not booted (boot/src/hidden.rs).
@@ -28,7 +28,7 @@ use crate::addr::{Address, Bytes, Pages};
 use crate::cpu::{Allocating, ConstantClass, SafepointsHeld};
 use crate::gc::trace::Readings;
 use crate::gc::{self, HEAP, Reason, Scan, Trace, Zeroable, verify};
-use crate::heap::{self, BLOCK, Kind, Reading, Shortage, SpanClass};
+use crate::heap::{self, BLOCK, Kind, Object, Reading, Shortage, SpanClass};
 use crate::platform::platform;
 use crate::sched;
 use crate::switch_off::{self, Mechanism};
@@ -153,13 +153,34 @@ impl<T: Trace> ConstantClass for ClassOf<T> {
 /// Nobody uses the object any more, and what it owns has been dropped or moved out.
 #[inline(always)]
 pub(crate) unsafe fn free_object(held: &SafepointsHeld, class: SpanClass, object: NonNull<u8>) {
+    if switch_off::is_off(Mechanism::ExplicitFree) {
+        return;
+    }
     // SAFETY: the only reference to the cache; the object is not used any more.
     if !unsafe { held.cache().free(class, object) } {
-        check_free(held, class, object);
+        // SAFETY: the caller's promise.
+        return unsafe { free_elsewhere(held, class, object) };
     }
     if HEAP.clobbers() {
-        // SAFETY: there was an object in the slot, which nobody has yet or any more.
+        // SAFETY: there was an object in the slot, and nobody has it yet.
         unsafe { heap::clobber(object, Bytes(class.usable_bytes())) };
+    }
+}
+
+/// [`free_object`] in a span that this CPU has not.
+///
+/// # Safety
+/// As there.
+#[cold]
+#[inline(never)]
+unsafe fn free_elsewhere(held: &SafepointsHeld, class: SpanClass, object: NonNull<u8>) {
+    let found = check_free(held, class, Bytes(class.slot_bytes()), object);
+    // SAFETY: there is such an object, and the caller promises that nobody uses it any more.
+    unsafe {
+        if HEAP.clobbers() {
+            heap::clobber(object, Bytes(class.usable_bytes()));
+        }
+        HEAP.release(found);
     }
 }
 
@@ -171,7 +192,7 @@ pub(crate) unsafe fn free_object(held: &SafepointsHeld, class: SpanClass, object
 unsafe fn free_large(held: &Allocating, kind: Kind, object: NonNull<u8>, bytes: Bytes) {
     held.check_outermost();
     held.on_system_stack(|| {
-        check_free(held, SpanClass::large(kind), object);
+        check_free(held, SpanClass::large(kind), bytes, object);
         // SAFETY: there is a large object, and nobody uses it any more.
         unsafe {
             if HEAP.clobbers() {
@@ -182,15 +203,11 @@ unsafe fn free_large(held: &Allocating, kind: Kind, object: NonNull<u8>, bytes: 
     });
 }
 
-/// That the object is there.
-#[cold]
-#[inline(never)]
-fn check_free(held: &SafepointsHeld, class: SpanClass, object: NonNull<u8>) {
+/// The object that is to be freed.
+fn check_free(held: &SafepointsHeld, class: SpanClass, bytes: Bytes, object: NonNull<u8>) -> Object {
     // SAFETY: the only reference to the cache.
-    let checked = HEAP.check_free(unsafe { held.cache() }, class, Address(object.addr().get()));
-    if let Err(bad) = checked {
-        crate::throw!("{bad}");
-    }
+    let checked = HEAP.check_free(unsafe { held.cache() }, class, bytes, Address(object.addr().get()));
+    checked.unwrap_or_else(|bad| crate::throw!("{bad}"))
 }
 
 /// Frees a typed object; see [`Gc::free`](crate::Gc::free).

@@ -68,6 +68,10 @@ pub enum Mechanism {
     TinyCombining,
     /// Mapping ambiguous objects by pages of 4 KiB.
     SmallPages,
+    /// Freeing small objects by hand.
+    ExplicitFree,
+    /// Looking whether what is freed by hand is a living object of that class, where its span is in no cache.
+    FreeCheck,
 }
 
 #[cfg(feature = "switch-off")]

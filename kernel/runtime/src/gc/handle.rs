@@ -83,9 +83,11 @@ impl<T: Trace + 'static> Gc<T> {
     /// which only the compiler calls.
     ///
     /// Runs no drop glue. A tiny object, of fewer than 16 bytes without references, is left to the collector: others may share its slot.
-    /// So is one whose span this CPU allocates from no more. Cost: some 30 instructions; a lock for a large object.
+    /// One whose span this CPU allocates from no more makes room there, for who takes the span next. Cost: some 30 instructions, twice as
+    /// many in such a span; a lock for a large object.
     ///
-    /// What is no living object of this type's size, or has been freed before, is fatal, as far as that can be seen.
+    /// What is no living object of this type's size, or has been freed before, is fatal. Not seen: that it was freed, and its memory given out
+    /// again as an object of the same size.
     ///
     /// # Safety
     /// Nobody uses the object again, by this handle or any copy of it or by a reference.

@@ -15,7 +15,7 @@ pub(super) struct Central {
 struct Lists {
     /// With free slots, by the allocation bits.
     partial: SpanList,
-    /// Large spans too.
+    /// Without, but for what has been freed since by hand ([`Span::was_full`]). Large spans too.
     full: SpanList,
 }
 
@@ -74,9 +74,10 @@ impl Central {
             let is_linked_back = !span.is_large() || span.previous() == before;
             belongs(span) && span.generation() == generation && is_linked_back
         };
-        let partial = lists.partial.check(most, &is_record, |span, before| belongs(span, before) && span.has_room())?;
+        let is_full = |span: &Span| !span.has_room() || span.was_full();
+        let partial = lists.partial.check(most, &is_record, |span, before| belongs(span, before) && !is_full(span))?;
         let full =
-            lists.full.check(most - partial, &is_record, |span, before| belongs(span, before) && !span.has_room())?;
+            lists.full.check(most - partial, &is_record, |span, before| belongs(span, before) && is_full(span))?;
         Some(partial + full)
     }
 }

@@ -3,32 +3,43 @@
 //! 1. Is the slot in the span that this CPU has of the class, at a slot's base, and allocated? Then it is free from now on, and the first to
 //!    be given out again. Nothing else is asked: some 30 instructions. A cached span has been swept, and marking stops the world and begins by
 //!    emptying every cache, so that no phase of a collection sees such a slot half freed.
-//! 2. Otherwise the address is looked up ([`Heap::check_free`]): it must be a living object's, of that class. A small one is left to the next
-//!    sweep; a large one's pages go back at once.
-//! 3. Anything else is a program's error that would corrupt the heap later and elsewhere: [`BadFree`] names it.
+//! 2. Otherwise the address is looked up ([`Heap::check_free`]): it must be a living object's, of that class, a large one's of as many pages.
+//!    Anything else is a program's error that would corrupt the heap later and elsewhere: [`BadFree`] names it.
+//! 3. A large object's pages go back at once ([`Heap::free_large`]). A small one's span is in a list ([`Heap::release`]):
+//!    - swept: its allocation bits say what is alive, so the slot's is cleared, and who takes the span next has the slot. From the list of full
+//!      spans nobody takes one: it stays there, marked as [no longer full](Span::was_full), and the next cycle's sweep finds the room. Until
+//!      then the slot counts as live: else who frees all by hand would never reach the trigger, and take fresh pages for ever.
+//!    - not yet swept: its marks say it, so the object's is cleared, and the sweep that is still to come frees it with the others.
+//! 4. Marking is no phase in which anything is freed: it is one stop of the world.
 //!
-//! What is left to the sweep can be freed twice and nobody notices: there is no second bit that would say so.
+//! So of each small object there is one bit that says whether it is alive, and who frees it twice finds it cleared. Nobody notices if the slot, or
+//! the pages, have been given out again between the two: that object is freed. Nor is noticed what has no bit: a tiny object (left to the
+//! collector), and one in a span that *another* CPU has cached, whose bits are that CPU's to write (left to the next cycle, which finds it dead;
+//! there is one CPU as yet, and a section is all the lock that the lists' spans need).
 //!
 //! Unsafe here: functions whose caller promises that the object is dead.
 #![allow(unsafe_code)]
 
 use super::span::State;
 use super::{Cache, Heap, Object, SpanClass};
-use crate::addr::Address;
+use crate::addr::{Address, Bytes, Pages};
+use crate::switch_off::{self, Mechanism};
 use core::fmt;
 use core::ptr::NonNull;
+use core::sync::atomic::Ordering::Relaxed;
 
 /// Something was freed that is no object of the class it was said to be.
 pub(crate) struct BadFree {
     address: Address,
     class: SpanClass,
+    bytes: Bytes,
     found: Found,
 }
 
 enum Found {
     NoObject,
     Inside(Object),
-    OtherClass(Object),
+    Other(Object),
     Free,
 }
 
@@ -49,33 +60,63 @@ impl Cache {
 }
 
 impl Heap {
-    /// Whether a living object of this class is at this address, as far as can be said: in a span that another CPU allocates from it cannot
-    /// be told from a free slot. `cache` is the caller's.
+    /// The living object of this class at this address, if it is there, as far as can be said: in a span that another CPU allocates from it
+    /// cannot be told from a free slot. Of a large one the pages must be those of so many bytes. `cache` is the caller's.
     ///
     /// # Errors
     /// There is none.
-    pub(crate) fn check_free(&self, cache: &Cache, class: SpanClass, address: Address) -> Result<(), BadFree> {
-        let bad = |found| Err(BadFree { address, class, found });
+    pub(crate) fn check_free(
+        &self,
+        cache: &Cache,
+        class: SpanClass,
+        bytes: Bytes,
+        address: Address,
+    ) -> Result<Object, BadFree> {
+        let bad = |found| Err(BadFree { address, class, bytes, found });
         let Some(object) = self.find(address.0) else { return bad(Found::NoObject) };
-        let is_known = object.span.state() != State::Cached || core::ptr::eq(cache.current(class), object.span);
+        let span = object.span;
+        let is_known = span.state() != State::Cached || core::ptr::eq(cache.current(class), span);
         match object {
-            _ if object.span.class() != class => bad(Found::OtherClass(object)),
+            _ if switch_off::is_off(Mechanism::FreeCheck) => Ok(object),
+            _ if span.class() != class => bad(Found::Other(object)),
             _ if object.base != address => bad(Found::Inside(object)),
             _ if is_known && !self.is_alive(object) => bad(Found::Free),
-            _ => Ok(()),
+            _ if class.is_large() && span.pages() != Pages::holding(bytes) => bad(Found::Other(object)),
+            _ => Ok(object),
         }
+    }
+
+    /// Makes the slot of an object free that is in no span of this CPU's cache: for who allocates from its span next, or for the next sweep.
+    ///
+    /// # Safety
+    /// The object is small, [alive](Heap::check_free), and not used any more.
+    pub(crate) unsafe fn release(&self, Object { span, slot, .. }: Object) {
+        if span.state() == State::Cached {
+            return;
+        }
+        if span.is_swept(self.generation()) {
+            span.set_was_full(span.was_full() || !span.has_room());
+            span.release_slot(slot);
+            self.counts.freed(span.class(), 1, span.pages());
+            if span.was_full() {
+                return;
+            }
+        } else {
+            span.unmark(slot);
+        }
+        self.live.fetch_sub(span.slot_bytes().0, Relaxed);
     }
 }
 
 impl fmt::Display for BadFree {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let BadFree { address, class, found } = self;
-        write!(f, "expected {} at {address} to be freed, found ", Named(*class, class.slot_bytes()))?;
+        let BadFree { address, class, bytes, found } = self;
+        write!(f, "expected {} at {address} to be freed, found ", Named(*class, bytes.0))?;
         let named = |object: &Object| Named(object.span.class(), object.bytes().0);
         match found {
             Found::NoObject => f.write_str("that it is in no object of the heap"),
             Found::Inside(object) => write!(f, "the inside of {} at {}", named(object), object.base),
-            Found::OtherClass(object) => write!(f, "{} at {}", named(object), object.base),
+            Found::Other(object) => write!(f, "{} at {}", named(object), object.base),
             Found::Free => f.write_str("that it has been freed already"),
         }
     }
@@ -85,10 +126,8 @@ struct Named(SpanClass, usize);
 
 impl fmt::Display for Named {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.0.kind(), self.1) {
-            (kind, 0) => write!(f, "a large object ({kind:?})"),
-            (kind, bytes) => write!(f, "an object of {bytes} bytes ({kind:?})"),
-        }
+        let Named(class, bytes) = self;
+        write!(f, "an object of {bytes} bytes ({:?})", class.kind())
     }
 }
 
@@ -96,8 +135,9 @@ impl fmt::Display for Named {
 mod tests {
     use super::*;
     use crate::addr::Bytes;
-    use crate::heap::pretend::Pretend;
+    use crate::heap::pretend::{Pretend, Random};
     use crate::heap::span::tests::open;
+    use crate::heap::tests::begin_sweep;
     use crate::heap::{Kind, Shortage};
     use std::string::{String, ToString};
 
@@ -124,10 +164,17 @@ mod tests {
     fn free(heap: &Heap, cache: &mut Cache, class: SpanClass, address: Address) -> Result<(), String> {
         let object = NonNull::new(core::ptr::with_exposed_provenance_mut(address.0)).expect("no object is at 0");
         // SAFETY: no test uses the object again.
-        match unsafe { cache.free(class, object) } {
-            true => Ok(()),
-            false => heap.check_free(cache, class, address).map_err(|bad| bad.to_string()),
+        unsafe {
+            if cache.free(class, object) {
+                return Ok(());
+            }
+            let found = heap.check_free(cache, class, Bytes(class.slot_bytes()), address);
+            found.map(|object| heap.release(object)).map_err(|bad| bad.to_string())
         }
+    }
+
+    fn is_refused_as_freed(freed: Result<(), String>) -> bool {
+        freed.is_err_and(|error| error.ends_with("found that it has been freed already"))
     }
 
     #[test]
@@ -155,12 +202,17 @@ mod tests {
             large.plus(Bytes(4096)),
             "the inside of an object of 40960 bytes (Noscan)",
         );
-        assert_eq!(
-            heap.check_free(&cache, SpanClass::large(Kind::Noscan), large).map_err(|bad| bad.to_string()),
-            Ok(())
-        );
+        let large_as = |bytes| {
+            let found = heap.check_free(&cache, SpanClass::large(Kind::Noscan), Bytes(bytes), large);
+            found.map(|object| object.base).map_err(|bad| bad.to_string())
+        };
+        assert_eq!([large_as(40_000), large_as(40_960)], [Ok(large), Ok(large)]);
+        for bytes in [32_768, 40_961, usize::MAX] {
+            let found = "found an object of 40960 bytes (Noscan)";
+            assert!(large_as(bytes).is_err_and(|error| error.contains(found) && error.contains(&bytes.to_string())));
+        }
         assert_eq!(free(heap, &mut cache, class(48), object), Ok(()));
-        assert!(free(heap, &mut cache, class(48), object).is_err_and(|error| error.contains("freed already")));
+        assert!(is_refused_as_freed(free(heap, &mut cache, class(48), object)));
         heap.check_with(&[&cache]).expect("a sound heap");
     }
 
@@ -175,19 +227,128 @@ mod tests {
         heap.check_with(&[&cache]).expect("a sound heap");
     }
 
+    /// Objects that fill some spans and part of another, none of which is in the cache any more.
+    fn flushed(heap: &Heap, cache: &mut Cache, count: usize) -> Vec<Address> {
+        let objects = (0..count).map(|_| allocate(heap, cache, class(48)).expect("memory")).collect();
+        cache.flush(heap);
+        objects
+    }
+
+    fn mark(heap: &Heap, objects: &[Address]) {
+        objects.iter().for_each(|object| assert!(heap.find(object.0).is_some_and(Object::mark_stopped)));
+    }
+
     #[test]
-    fn what_is_in_no_cache_of_the_callers_is_left_to_the_sweep() {
+    fn a_slot_freed_in_a_span_with_room_is_for_who_takes_the_span() {
+        let (heap, mut cache) = (heap(), Cache::new());
+        let objects = flushed(heap, &mut cache, 100);
+        let live = heap.live();
+        assert_eq!(free(heap, &mut cache, class(48), objects[7]), Ok(()));
+        assert!(is_refused_as_freed(free(heap, &mut cache, class(48), objects[7])));
+        assert_eq!(heap.live().0, live.0 - 48);
+        heap.check_with(&[&cache]).expect("a sound heap");
+        assert_eq!(allocate(heap, &mut cache, class(48)), Ok(objects[7]));
+    }
+
+    #[test]
+    fn a_slot_freed_in_a_full_span_counts_as_live_until_the_sweep_finds_it() {
+        let (heap, mut cache) = (heap(), Cache::new());
+        let objects = flushed(heap, &mut cache, 170);
+        let live = heap.live();
+        for object in [objects[7], objects[8]] {
+            assert_eq!(free(heap, &mut cache, class(48), object), Ok(()));
+            assert!(is_refused_as_freed(free(heap, &mut cache, class(48), object)));
+            assert!(!heap.find(object.0).is_some_and(Object::is_allocated));
+        }
+        assert_eq!(heap.live(), live);
+        heap.check_with(&[&cache]).expect("a sound heap");
+        assert!(!objects.contains(&allocate(heap, &mut cache, class(48)).expect("memory")));
+        cache.flush(heap);
+        mark(heap, &objects[..7]);
+        mark(heap, &objects[9..]);
+        begin_sweep(heap);
+        // Full by its allocation bits once, and not yet swept.
+        assert_eq!(free(heap, &mut cache, class(48), objects[6]), Ok(()));
+        assert!(is_refused_as_freed(free(heap, &mut cache, class(48), objects[8])));
+        assert_eq!(heap.live().0, 167 * 48);
+        heap.check_with(&[&cache]).expect("a sound heap");
+        heap.sweep_all();
+        heap.check_with(&[&cache]).expect("a sound heap");
+        assert_eq!([6, 7, 8].map(|_| allocate(heap, &mut cache, class(48))), [6, 7, 8].map(|nth| Ok(objects[nth])));
+    }
+
+    #[test]
+    fn what_is_freed_before_its_span_is_swept_is_dead_for_the_sweep() {
+        let (heap, mut cache) = (heap(), Cache::new());
+        let objects = flushed(heap, &mut cache, 171);
+        mark(heap, &objects[1..]);
+        begin_sweep(heap);
+        // One died in the cycle, the others after it: in a full span, and alone in one with room.
+        assert!(is_refused_as_freed(free(heap, &mut cache, class(48), objects[0])));
+        for object in [objects[1], objects[170]] {
+            assert_eq!(free(heap, &mut cache, class(48), object), Ok(()));
+            assert!(is_refused_as_freed(free(heap, &mut cache, class(48), object)));
+        }
+        assert_eq!(heap.live().0, 168 * 48);
+        heap.check_with(&[&cache]).expect("a sound heap");
+        heap.sweep_all();
+        assert_eq!((heap.freed_objects(), heap.pages_in_use()), (3, Pages(1)));
+        heap.check_with(&[&cache]).expect("a sound heap");
+    }
+
+    #[test]
+    fn what_another_cpu_has_cached_is_left_to_the_sweep() {
         let (heap, mut cache, mut other) = (heap(), Cache::new(), Cache::new());
         let theirs = allocate(heap, &mut other, class(48)).expect("memory");
-        let full: Vec<_> = (0..171).map(|_| allocate(heap, &mut cache, class(48)).expect("memory")).collect();
-        for object in [theirs, full[0]] {
-            assert_eq!(free(heap, &mut cache, class(48), object), Ok(()));
-            assert!(heap.find(object.0).is_some_and(Object::is_allocated));
+        // Whether there is an object only the other CPU knows; once it has given the span up, everybody does.
+        for address in [theirs, theirs, theirs.plus(Bytes(48))] {
+            assert_eq!(free(heap, &mut cache, class(48), address), Ok(()));
         }
-        // Whether it is free only the other CPU knows; of a span that nobody allocates from everybody does.
-        assert_eq!(free(heap, &mut cache, class(48), theirs.plus(Bytes(48))), Ok(()));
+        assert!(heap.find(theirs.0).is_some_and(Object::is_allocated));
         other.flush(heap);
-        assert!(free(heap, &mut cache, class(48), theirs.plus(Bytes(48))).is_err());
+        assert!(is_refused_as_freed(free(heap, &mut cache, class(48), theirs.plus(Bytes(48)))));
+        assert_eq!(free(heap, &mut cache, class(48), theirs), Ok(()));
+        heap.check_with(&[&cache, &other]).expect("a sound heap");
+    }
+
+    /// One CPU allocates, frees each object once, tries some a second time, and collects, sweeping now and then.
+    #[test]
+    fn whenever_an_object_is_freed_it_is_freed_once() {
+        let (heap, mut cache, mut random) = (heap(), Cache::new(), Random::new());
+        let classes = [16, 48, 1024].map(class);
+        let mut living: Vec<(SpanClass, Address)> = Vec::new();
+        for step in 0..if cfg!(miri) { 300 } else { 30_000 } {
+            match random.below(100) {
+                0..60 => {
+                    let class = classes[random.below(3)];
+                    let object = allocate(heap, &mut cache, class).expect("memory");
+                    assert!(!living.contains(&(class, object)), "two objects at {object}");
+                    living.push((class, object));
+                }
+                60..97 if !living.is_empty() => {
+                    let (class, object) = living.swap_remove(random.below(living.len()));
+                    assert_eq!(free(heap, &mut cache, class, object), Ok(()));
+                    assert!(is_refused_as_freed(free(heap, &mut cache, class, object)));
+                }
+                97 => while random.below(4) > 0 && heap.sweep_some() {},
+                98 => cache.flush(heap),
+                _ if step % 10 == 0 => {
+                    heap.sweep_all();
+                    cache.flush(heap);
+                    // What is not found again: forgotten.
+                    living.retain(|_| random.below(8) > 0);
+                    living.iter().for_each(|(_, object)| mark(heap, &[*object]));
+                    begin_sweep(heap);
+                }
+                _ => heap.check_with(&[&cache]).expect("a sound heap"),
+            }
+        }
+        heap.sweep_all();
+        cache.flush(heap);
+        heap.check_with(&[&cache]).expect("a sound heap");
+        let sizes = living.iter().map(|(class, _)| class.slot_bytes());
+        let kept: usize = heap.spans().map(|span| span.allocated().count() * span.slot_bytes().0).sum();
+        assert!(kept >= sizes.sum(), "none is lost");
     }
 
     #[test]

@@ -53,6 +53,12 @@ impl Span {
         self.objects().filter(|object| object.is_marked())
     }
 
+    /// Leaves a marked object to the sweep after all.
+    pub(super) fn unmark(&self, slot: u32) {
+        let (bits, bit) = self.bit(slot);
+        bits.marked.store(bits.marked.load(Relaxed) & !bit, Relaxed);
+    }
+
     pub(super) fn clear_marks(&self) {
         self.words().iter().for_each(|bits| bits.marked.store(0, Relaxed));
     }
@@ -86,6 +92,7 @@ impl Span {
         if freed != 0 {
             self.set_needs_zero(true);
         }
+        self.set_was_full(false);
         self.set_generation(generation);
         freed
     }

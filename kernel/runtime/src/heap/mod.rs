@@ -32,8 +32,8 @@
 //!  2. When all is marked, every span is unswept: dead objects may be in it. Sweeping it, before it is used again, makes the
 //!     marks the allocation bits: unmarked slots are free. A span with none marked gives its pages back (`sweep`): bits are
 //!     cleared, and the summaries above them say so.
-//!  3. Who knows that an object is dead can free its slot at once, if the span is still this CPU's; what is no
-//!     object is named (`free`).
+//!  3. Who knows that an object is dead can free its slot at once, if the span is still this CPU's; else the bit is cleared that says it is
+//!     alive, and whoever takes or sweeps the span finds room. What is no object, or none any more, is named (`free`).
 //!  4. The platform gets the memory of free pages back, the pages stay ours (`release`): whole huge pages in the background, where the heap
 //!     has more than it will need (gc/scavenger.rs); pieces too when asked, when a memory limit would be passed, when no frames are left.
 //!

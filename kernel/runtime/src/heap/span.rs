@@ -63,6 +63,8 @@ pub(crate) struct Span {
     is_sure: AtomicBool,
     /// Not every byte of every free slot is known to be zero.
     needs_zero: AtomicBool,
+    /// It is among the full spans of its class, though objects have been freed in it since, see `free.rs`.
+    was_full: AtomicBool,
     /// In which cycle it was last swept, see `sweep.rs`.
     generation: AtomicU8,
 }
@@ -85,6 +87,7 @@ impl Span {
             state: AtomicU8::new(State::Free as u8),
             is_sure: AtomicBool::new(true),
             needs_zero: AtomicBool::new(true),
+            was_full: AtomicBool::new(false),
             generation: AtomicU8::new(0),
             bits: [const { Bits { allocated: AtomicU64::new(u64::MAX), marked: AtomicU64::new(0) } }; MOST_SLOTS / 64],
         }
@@ -101,6 +104,7 @@ impl Span {
         self.reciprocal.store(class.reciprocal(), Relaxed);
         self.class.store(class.index(), Relaxed);
         self.is_sure.store(true, Relaxed);
+        self.was_full.store(false, Relaxed);
         for bits in self.words() {
             bits.allocated.store(0, Relaxed);
             bits.marked.store(0, Relaxed);
@@ -160,6 +164,14 @@ impl Span {
     #[inline(always)]
     pub(super) fn set_needs_zero(&self, needs_zero: bool) {
         self.needs_zero.store(needs_zero, Relaxed);
+    }
+
+    pub(super) fn was_full(&self) -> bool {
+        self.was_full.load(Relaxed)
+    }
+
+    pub(super) fn set_was_full(&self, was_full: bool) {
+        self.was_full.store(was_full, Relaxed);
     }
 
     pub(super) fn set_generation(&self, generation: u8) {
@@ -352,6 +364,7 @@ impl Span {
             state: self.state.as_ptr(),
             is_sure: self.is_sure.as_ptr().cast(),
             needs_zero: self.needs_zero.as_ptr().cast(),
+            was_full: self.was_full.as_ptr().cast(),
             generation: self.generation.as_ptr(),
         }
     }

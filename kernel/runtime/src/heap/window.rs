@@ -64,7 +64,8 @@ impl Span {
         self.window_start.store(NOWHERE, Relaxed);
     }
 
-    /// Makes an allocated slot free again, and it need not be zero; `false`: it is free already. For the CPU that caches the span.
+    /// Makes an allocated slot free again, and it need not be zero; `false`: it is free already. For the CPU that caches the span, or
+    /// of a span in no cache.
     #[inline(always)]
     pub(super) fn release_slot(&self, slot: u32) -> bool {
         let (bits, bit) = self.bit(slot);

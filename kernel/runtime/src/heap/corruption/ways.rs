@@ -84,6 +84,7 @@ pub(super) fn of_span(span: &'static Span, lab: &Lab, random: &mut Random) -> Ve
         ("the state after", vec![write(fields.state, |state| (state + 1) % 3 + 1)]),
         ("unsure without references", vec![write(fields.is_sure, |_| 0)]),
         ("free slots known to be zero", vec![write(fields.needs_zero, |_| 0)]),
+        ("full no more", vec![write(fields.was_full, |was_full| was_full ^ 1)]),
         (
             "a window beyond its slots",
             vec![
@@ -285,5 +286,6 @@ pub(in crate::heap) struct Fields {
     pub(in crate::heap) state: *const u8,
     pub(in crate::heap) is_sure: *const u8,
     pub(in crate::heap) needs_zero: *const u8,
+    pub(in crate::heap) was_full: *const u8,
     pub(in crate::heap) generation: *const u8,
 }
