@@ -8,18 +8,18 @@ use alloc::vec::Vec;
 use core::fmt::Write;
 use core::hint::black_box;
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use runtime::inspect::{random, random_seed};
 use runtime::kernel_test;
 use runtime::prelude::*;
 use runtime::switch_off::{Mechanism, disable};
 
-/// Xorshift, from a seed that the test prints.
+/// Xorshift, from a seed that the test prints: the maps' own.
 struct Random(u64);
 
 impl Random {
     fn new() -> Random {
-        let seed = runtime::now() | 1;
-        println!("seed {seed}");
-        Random(seed)
+        println!("GODEBUG=randseed={}", random_seed());
+        Random(random_seed() | 1)
     }
 
     fn below(&mut self, bound: usize) -> usize {
@@ -417,10 +417,32 @@ fn a_map_of_numbers_is_never_read_and_one_of_references_is() {
     assert!(objects[&1].is_intact() && numbers[&1] == !number.inverted());
 }
 
+/// The keys of a map, as it gives them.
+fn order() -> Vec<u64> {
+    (0..1000).map(|key| (key, ())).collect::<GcMap<u64, ()>>().into_iter().map(|(key, ())| key).collect()
+}
+
 #[kernel_test]
 fn the_order_of_a_map_is_the_same_in_each() {
-    let order = || (0..1000).map(|key| (key * 7919, ())).collect::<GcMap<u64, ()>>().into_iter().collect::<Vec<_>>();
     let first = order();
     assert_eq!(first, order());
     assert_eq!(first.len(), 1000);
+}
+
+#[kernel_test(cmdline = "GODEBUG=randseed=1")]
+fn the_order_of_a_map_follows_from_the_seed() {
+    assert_eq!(order()[..5], [1, 128, 671, 259, 798]);
+}
+
+#[kernel_test(cmdline = "GODEBUG=randseed=2")]
+fn the_order_of_a_map_is_another_with_another_seed() {
+    assert_eq!(order()[..5], [2, 857, 537, 811, 911]);
+}
+
+#[kernel_test]
+fn the_seed_of_maps_is_left_to_chance() {
+    let numbers: [u64; 64] = core::array::from_fn(|_| random());
+    assert!(numbers.iter().all(|number| *number != random_seed()));
+    let seen = numbers.iter().enumerate().all(|(nth, number)| !numbers[..nth].contains(number));
+    assert!(seen, "{numbers:x?}");
 }

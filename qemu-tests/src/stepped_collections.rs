@@ -14,6 +14,7 @@ use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 use hashbrown::{HashMap, HashSet};
+use runtime::inspect::random_seed;
 use runtime::kernel_test;
 use runtime::prelude::*;
 
@@ -107,6 +108,7 @@ fn gc_string(seed: u64) -> u64 {
 
 #[kernel_test(unstressed)]
 fn collected_maps_hold_what_is_in_them() {
+    println!("GODEBUG=randseed={}", random_seed());
     assert_held(&loops! { gc_map gc_string });
 }
 

@@ -20,6 +20,8 @@ use crate::qemu::{Ending, Patience};
 
 const RECORD: &str = "boot/bench.icount";
 const HEAD: &str = "# Instructions of each row of the benchmark; written by ./x bench --icount --record, read by ./x bench --icount --check.\n";
+/// Nothing is left to chance.
+const SETTINGS: &str = "GODEBUG=randseed=1";
 /// How much dearer a row may become.
 const SLACK: f64 = 0.05;
 const PATIENCE: Patience = Patience { in_all: None, silence: Some(Duration::from_secs(300)) };
@@ -74,7 +76,10 @@ pub(super) fn run(options: &Options) -> Result<u8, String> {
 /// Boots the program for the rows whose names contain one of these, for all if there are none; name, instructions and unit of each.
 pub(crate) fn count(image: &Image, rows: &[String]) -> Result<Vec<(String, f64, String)>, String> {
     let machine = Machine { firmware: Firmware::Bios, accel: Accel::Icount, cpus: 1, mem: "1G".into() };
-    let line = ["bench fixed".into()].into_iter().chain(arguments(true, "quick", "rows=", rows)).collect::<Vec<_>>();
+    let line = [format!("{SETTINGS} bench fixed")]
+        .into_iter()
+        .chain(arguments(true, "quick", "rows=", rows))
+        .collect::<Vec<_>>();
     let mut guest = image.boot_with(&machine, &[("cmdline", &line.join(" "))], |qemu| _ = qemu.args(CPU))?;
     let mut said = Vec::new();
     let ending = guest.watch(PATIENCE, |stream, bytes| {

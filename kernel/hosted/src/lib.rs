@@ -40,6 +40,7 @@ mod global;
 mod memory;
 mod panic;
 mod platform;
+mod random;
 mod signals;
 #[path = "../../machine/src/unwind.rs"]
 mod unwind;

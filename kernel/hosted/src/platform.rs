@@ -6,7 +6,7 @@ use runtime::addr::{Address, Bytes, Range};
 use runtime::platform::{Exception, OutOfFrames, Platform, Registers, Stream};
 use runtime::symbols::Symbols;
 
-use crate::{backtrace, clock, console, memory, signals, unwind};
+use crate::{backtrace, clock, console, memory, random, signals, unwind};
 
 /// The one process.
 pub(crate) struct Process;
@@ -84,6 +84,10 @@ unsafe impl Platform for Process {
 
     fn now(&self) -> u64 {
         clock::now()
+    }
+
+    fn random(&self) -> u64 {
+        random::number()
     }
 
     fn set_timer(&self, at_ns: u64) {

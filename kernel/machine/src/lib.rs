@@ -41,6 +41,8 @@ mod platform;
 #[cfg(all(target_os = "none", feature = "switch-off"))]
 pub mod provoke;
 #[cfg(target_os = "none")]
+mod random;
+#[cfg(target_os = "none")]
 mod softmmu;
 #[cfg(target_os = "none")]
 mod trap;

@@ -9,7 +9,7 @@ use x86_64::VirtAddr;
 use x86_64::instructions::interrupts;
 use x86_64::registers::model_specific::GsBase;
 
-use crate::{apic, backtrace, console, exit, memory, softmmu, tsc, unwind};
+use crate::{apic, backtrace, console, exit, memory, random, softmmu, tsc, unwind};
 
 /// The one machine.
 pub(crate) struct Machine;
@@ -93,6 +93,10 @@ unsafe impl Platform for Machine {
 
     fn now(&self) -> u64 {
         tsc::now()
+    }
+
+    fn random(&self) -> u64 {
+        random::number()
     }
 
     fn set_timer(&self, at_ns: u64) {

@@ -60,7 +60,8 @@ pub(crate) fn hertz() -> u64 {
     HERTZ.load(Ordering::Relaxed)
 }
 
-fn count() -> u64 {
+/// What the counter shows.
+pub(crate) fn count() -> u64 {
     // SAFETY: every x86_64 CPU has both instructions, and ring 0 may use them.
     unsafe {
         // Earlier loads first, so that two readings are in the order in which the program takes them.

@@ -12,6 +12,7 @@ use crate::platform::platform;
 use crate::stack::GROWTHS;
 use core::sync::atomic::Ordering;
 
+pub use crate::collections::random_seed;
 pub use crate::start::address_plan;
 
 /// Whether the address lies in an object that is allocated and was not found dead. An address is a number here and keeps nothing alive.
@@ -61,6 +62,11 @@ pub fn place_of(address: usize) -> Option<Place> {
 pub fn heap_range() -> Range {
     let _held = SafepointsHeld::enter();
     HEAP.reserved()
+}
+
+/// A number of chance, as the seed was one.
+pub fn random() -> u64 {
+    platform().random()
 }
 
 /// Memory that is in nobody's use.

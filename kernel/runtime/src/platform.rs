@@ -132,6 +132,9 @@ pub unsafe trait Platform: Sync {
     /// Nanoseconds since boot, monotonic, the same on all CPUs.
     fn now(&self) -> u64;
 
+    /// A number that nobody can foretell, as far as the platform has one; from the clock if it has none.
+    fn random(&self) -> u64;
+
     /// One timer interrupt on this CPU at `at_ns` (at once if that is past); replaces an earlier setting.
     fn set_timer(&self, at_ns: u64);
 

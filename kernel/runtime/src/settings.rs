@@ -27,6 +27,8 @@ pub struct Settings {
     pub clobber_free: bool,
     /// GODEBUG=invalidptr=0 switches it off: a reference that leads to free memory of the heap is fatal.
     pub invalid_pointers: bool,
+    /// GODEBUG=randseed=N: what else is left to chance, the order in which maps are iterated, is computed from it. Not Go's.
+    pub random_seed: Option<u64>,
     /// GOTRACEBACK.
     pub traceback: Traceback,
 }
@@ -67,6 +69,7 @@ impl Settings {
         gc_stress: 0,
         clobber_free: false,
         invalid_pointers: true,
+        random_seed: None,
         traceback: Traceback::Single,
     };
 
@@ -116,6 +119,9 @@ impl Settings {
 
     fn set_debug<'a>(&mut self, item: &'a str, warn: &mut dyn FnMut(Warning<'a>)) {
         let (name, value) = item.split_once('=').unwrap_or((item, ""));
+        if let ("randseed", Ok(seed)) = (name, value.parse()) {
+            return self.random_seed = Some(seed);
+        }
         let wanted = match (name, value.parse::<i32>()) {
             ("gctrace", Ok(level)) => return self.gc_trace = level > 0,
             ("gcstoptheworld", Ok(level @ 0..=2)) => return self.gc_stop_the_world = level as u8,
@@ -127,11 +133,11 @@ impl Settings {
             ("invalidptr", Ok(on)) => return self.invalid_pointers = on > 0,
             (
                 "gctrace" | "gcstoptheworld" | "asyncpreemptoff" | "gccheckmark" | "gcstress" | "clobberfree"
-                | "invalidptr",
+                | "invalidptr" | "randseed",
                 _,
             ) => "expected a number behind the =",
             _ => {
-                "GODEBUG knows gctrace, gcstoptheworld, asyncpreemptoff, gccheckmark, gcstress, clobberfree and invalidptr"
+                "GODEBUG knows gctrace, gcstoptheworld, asyncpreemptoff, gccheckmark, gcstress, clobberfree, invalidptr and randseed"
             }
         };
         warn(Warning { word: item, wanted });
@@ -216,6 +222,7 @@ mod tests {
             "GODEBUG=gcstress=-1",
             "GODEBUG=gccheckmark=",
             "GODEBUG=invalidptr=off",
+            "GODEBUG=randseed=-1",
             "NOSUCH=1",
             "=",
         ] {
@@ -234,6 +241,7 @@ mod tests {
         assert_eq!(settings.gc_stop_the_world, 2);
         assert!(settings.gc_checkmark && settings.clobber_free && !settings.invalid_pointers);
         assert_eq!(settings.gc_stress, 500);
+        assert_eq!(parse("GODEBUG=randseed=18446744073709551615").0.random_seed, Some(u64::MAX));
         let (settings, ..) = parse(
             "GODEBUG=gccheckmark=1,gcstress=5,clobberfree=1,invalidptr=0,gccheckmark=0,gcstress=0,clobberfree=0,invalidptr=1",
         );

@@ -6,7 +6,7 @@
 use crate::addr::Range;
 use crate::platform::{Platform, platform, set_platform};
 use crate::settings::Settings;
-use crate::{cpu, fatal, gc, report, sched, stack};
+use crate::{collections, cpu, fatal, gc, report, sched, stack};
 use spin::Once;
 
 /// What the machine hands over.
@@ -51,11 +51,13 @@ pub unsafe fn start(platform: &'static dyn Platform, start: Start) -> ! {
     fatal::set_traceback(settings.traceback);
     // 3. The heap's addresses, and the collector.
     gc::set_up(&settings);
-    // 4. Stacks and threads.
+    // 4. What is left to chance.
+    collections::set_up(settings.random_seed.unwrap_or_else(|| platform.random()));
+    // 5. Stacks and threads.
     stack::set_up();
     sched::set_preemption(settings.preempts);
     MAIN.call_once(|| Main { function: start.main, line: rest, address_plan: start.address_plan });
-    // 5. Thread 1. The first allocation is its.
+    // 6. Thread 1. The first allocation is its.
     // SAFETY: the caller's promise; nothing has been allocated.
     unsafe { sched::start_main(enter_main) }
 }

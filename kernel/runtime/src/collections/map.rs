@@ -1,20 +1,21 @@
 //! `GcMap<K, V>`: hashbrown's table in our heap. Go: `map[K]V`, since 1.24 a Swiss table too.
 
+use super::map_hash::MapHash;
 use super::map_memory::MapMemory;
 use crate::gc::trace::{Scan, Trace};
 use core::borrow::Borrow;
 use core::fmt;
 use core::hash::Hash;
 use core::ops::Index;
-use foldhash::fast::FixedState;
 use hashbrown::hash_map::{self, HashMap};
 
-type Table<K, V> = HashMap<K, V, FixedState, MapMemory<K, V>>;
+type Table<K, V> = HashMap<K, V, MapHash, MapMemory<K, V>>;
 
 /// A hash map whose memory the collector never reads if keys and values hold no references; else every word of it may be one.
 ///
-/// The hash is foldhash with a *fixed* seed, for the runtime has no source of randomness yet: a program's runs repeat, the order of iteration
-/// included (Go's does not), and who lets strangers choose the keys lets them make it slow.
+/// The hash is foldhash with a seed that is another at every boot, so that strangers who choose the keys cannot make it slow. It is the same for
+/// all maps of a boot: two with the same history are iterated in the same order (Go's are not). `GODEBUG=randseed=N` sets it, for a run to
+/// repeat.
 ///
 /// O(1) for each operation, amortised; what inserts may grow the table to twice its size, in one go, and then asks for memory as
 /// [`GcVec::push`](crate::GcVec::push) does. Nothing blocks. Entries are dropped as those of a `HashMap` are; see the room's head for what a
@@ -22,7 +23,7 @@ type Table<K, V> = HashMap<K, V, FixedState, MapMemory<K, V>>;
 pub struct GcMap<K: Trace, V: Trace>(Table<K, V>);
 
 // SAFETY: a table is a pointer to its memory and numbers, each in words of their own, and changes through `&mut` only; which word is the
-// pointer hashbrown does not say, so each may be. (A fixed seed is in no heap.)
+// pointer hashbrown does not say, so each may be.
 #[allow(unsafe_code)]
 unsafe impl<K: Trace, V: Trace> Trace for GcMap<K, V> {
     const SCAN: Scan = {
@@ -35,7 +36,7 @@ unsafe impl<K: Trace, V: Trace> Trace for GcMap<K, V> {
 impl<K: Trace, V: Trace> GcMap<K, V> {
     /// Empty, and without memory.
     pub const fn new() -> GcMap<K, V> {
-        GcMap(HashMap::with_hasher_in(FixedState::with_seed(0), MapMemory::new()))
+        GcMap(HashMap::with_hasher_in(MapHash, MapMemory::new()))
     }
 
     /// How many entries there are. Go: `len(m)`.
@@ -52,7 +53,7 @@ impl<K: Trace, V: Trace> GcMap<K, V> {
         self.0.capacity()
     }
 
-    /// The entries, in no order that means anything, but the same in each run.
+    /// The entries, in no order that means anything, and another after each boot.
     pub fn iter(&self) -> hash_map::Iter<'_, K, V> {
         self.0.iter()
     }
@@ -146,7 +147,7 @@ impl<K: Trace + Eq + Hash, V: Trace> GcMap<K, V> {
     }
 
     /// The place for a key, looked up once: `*map.entry(word).or_insert(0) += 1`. May grow.
-    pub fn entry(&mut self, key: K) -> hash_map::Entry<'_, K, V, FixedState, MapMemory<K, V>> {
+    pub fn entry(&mut self, key: K) -> hash_map::Entry<'_, K, V, MapHash, MapMemory<K, V>> {
         self.0.entry(key)
     }
 }

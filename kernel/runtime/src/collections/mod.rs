@@ -20,6 +20,7 @@
 mod growth;
 mod into_iter;
 mod map;
+mod map_hash;
 mod map_memory;
 mod string;
 mod vec;
@@ -27,5 +28,7 @@ mod vec_traits;
 
 pub use into_iter::IntoIter;
 pub use map::GcMap;
+pub use map_hash::random_seed;
+pub(crate) use map_hash::set_up;
 pub use string::GcString;
 pub use vec::GcVec;

@@ -203,6 +203,10 @@ unsafe impl Platform for Pretend {
         0
     }
 
+    fn random(&self) -> u64 {
+        0
+    }
+
     fn set_timer(&self, _: u64) {}
 
     fn write(&self, _: Stream, _: &[u8]) {}
