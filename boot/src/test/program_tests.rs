@@ -63,6 +63,10 @@ const CASES: &[Case] = &[
         fault: |output| not_once(&output.report, "GOGC").or_else(|| differs(&output.program, &binary_trees(6))) },
     Case { name: "the_tour_runs_when_no_program_is_named", machines: SIZES, command_line: "", status: 0, fault: |output| odd_tour(&output.program) },
     Case { name: "the_heaps_tour_adds_up", machines: SIZES, command_line: "heap-tour", status: 0, fault: |output| heap_tour::odd(&output.program) },
+    Case { name: "the_heaps_tour_adds_up_when_every_allocation_collects", machines: SIZES, command_line: "GODEBUG=gcstress=1 heap-tour",
+        status: 0, fault: |output| heap_tour::odd(&output.program) },
+    Case { name: "the_heaps_tour_adds_up_when_every_third_allocation_collects", machines: USUAL, command_line: "GODEBUG=gcstress=3 heap-tour",
+        status: 0, fault: |output| heap_tour::odd(&output.program) },
     Case { name: "an_unknown_program_is_named", machines: LEAST, command_line: "nosuchprogram", status: 2, fault: |output| unsaid(output, "nosuchprogram") },
 ];
 
