@@ -1,7 +1,7 @@
-//! Blocks of every size class and kind, also large ones: what their owners give back, what grows and shrinks, and what only the collector
-//! finds dead. What is in a block is computed from its seed, and looked at whenever the block is touched.
+//! Blocks of every size class and kind, also large ones: what their owners give back, what is freed by hand, what grows and shrinks, and what
+//! only the collector finds dead. What is in a block is computed from its seed, and looked at whenever the block is touched.
 //!
-//! Unsafe here: the bug that is planted on demand.
+//! Unsafe here: freeing by hand; the bug that is planted on demand.
 
 use super::Difference;
 use crate::random::Random;
@@ -29,8 +29,11 @@ trait Memory: Send {
     /// Grows or shrinks to about so many bytes, if it can.
     fn resize(&mut self, _seed: u64, _bytes: usize) {}
 
-    /// Leaves it to the collector.
+    /// Leaves it to the collector; dropped it is given back.
     fn forget(self: Box<Self>);
+
+    /// Gives it back, if dropping does not.
+    fn free(self: Box<Self>) {}
 }
 
 /// What a block is made of: all of it follows from the block's seed and the place.
@@ -74,6 +77,17 @@ impl Element for Option<Gc<[u64; 2]>> {
             Some(object) => **object == [word(seed, index); 2],
             None => !word(seed, index).is_multiple_of(16),
         }
+    }
+}
+
+/// An element that an array can be read by, and one reference of it alone.
+impl Element for (u64, Option<Gc<[u64; 2]>>) {
+    fn new(seed: u64, index: usize) -> Self {
+        (word(seed, index), Element::new(seed, index))
+    }
+
+    fn is(&self, seed: u64, index: usize) -> bool {
+        self.0 == word(seed, index) && self.1.is(seed, index)
     }
 }
 
@@ -132,22 +146,69 @@ impl<T: Element> Memory for Owned<T> {
     }
 }
 
-/// Of this size, in the collector's hands alone: without a reference, ...
+/// Read by the element, and growing by Go's rule: noscan, or precise of any size.
+struct Typed<T: Trace>(GcVec<T>);
+
+impl<T: Element + Trace> Typed<T> {
+    fn block(seed: u64, bytes: usize) -> Box<dyn Memory>
+    where
+        T: 'static,
+    {
+        Box::new(Typed::<T>::of(seed, Owned::<T>::length(bytes)))
+    }
+
+    fn of(seed: u64, length: usize) -> Typed<T> {
+        Typed((0..length).map(|index| T::new(seed, index)).collect())
+    }
+}
+
+impl<T: Element + Trace> Memory for Typed<T> {
+    fn is_intact(&self, seed: u64) -> bool {
+        self.0.iter().enumerate().all(|(index, element)| element.is(seed, index))
+    }
+
+    fn resize(&mut self, seed: u64, bytes: usize) {
+        let (old, new) = (self.0.len(), Owned::<T>::length(bytes));
+        match new < old / 2 {
+            true => *self = Typed::of(seed, new),
+            false => {
+                self.0.truncate(new);
+                self.0.extend((old..new).map(|index| T::new(seed, index)));
+            }
+        }
+    }
+
+    fn forget(self: Box<Self>) {
+        core::mem::forget(self);
+    }
+}
+
+/// Of this size, in the collector's hands alone, unless it is freed by hand: without a reference, ...
 impl<const N: usize> Memory for Gc<[u8; N]> {
     fn is_intact(&self, seed: u64) -> bool {
         self.iter().all(|byte| *byte == seed as u8)
     }
 
     fn forget(self: Box<Self>) {}
+
+    fn free(self: Box<Self>) {
+        // SAFETY: nobody else has it.
+        unsafe { Gc::free(*self) };
+    }
 }
 
-/// ... with one, precise while its size has a map, ...
+/// ... with one among words that are none, precise, by a map or a pattern, ...
 impl<const N: usize> Memory for Gc<(Gc<u64>, [u64; N])> {
     fn is_intact(&self, seed: u64) -> bool {
         *self.0 == seed && self.1.iter().all(|word| *word == seed)
     }
 
     fn forget(self: Box<Self>) {}
+
+    fn free(self: Box<Self>) {
+        // SAFETY: nobody else has it.
+        unsafe { Gc::free(*self) };
+    }
 }
 
 /// ... and ambiguous.
@@ -157,6 +218,11 @@ impl<const N: usize> Memory for Gc<(Box<u64>, [u64; N])> {
     }
 
     fn forget(self: Box<Self>) {}
+
+    fn free(self: Box<Self>) {
+        // SAFETY: nobody else has it.
+        unsafe { Gc::free(*self) };
+    }
 }
 
 /// What was freed too early.
@@ -172,12 +238,17 @@ impl Memory for Freed {
 
 type Make = fn(u64) -> Box<dyn Memory>;
 
+/// How many words of its slot a precise object leaves to its header.
+const fn has_header(bytes: usize) -> usize {
+    if bytes > 512 { 1 } else { 0 }
+}
+
 macro_rules! collected {
     ($($bytes:literal)*) => {
         /// Those of the size classes; the last, of 32 KiB, serves requests up to a word less.
         const SIZES: [usize; 67] = [$($bytes),*];
         const NOSCAN: [Make; 67] = [$(|seed| Box::new(Gc::new([seed as u8; $bytes]))),*];
-        const PRECISE: [Make; 67] = [$(|seed| Box::new(Gc::new((Gc::new(seed), [seed; $bytes / 8 - 1])))),*];
+        const PRECISE: [Make; 67] = [$(|seed| Box::new(Gc::new((Gc::new(seed), [seed; $bytes / 8 - 1 - has_header($bytes)])))),*];
         const AMBIGUOUS: [Make; 67] = [$(|seed| Box::new(Gc::new((Box::new(seed), [seed; $bytes / 8 - 1])))),*];
     };
 }
@@ -185,6 +256,13 @@ macro_rules! collected {
 collected!(8 16 24 32 48 64 80 96 112 128 144 160 176 192 208 224 240 256 288 320 352 384 416 448 480 512 576 640 704 768 896
     1024 1152 1280 1408 1536 1792 2048 2304 2688 3072 3200 3456 4096 4864 5376 6144 6528 6784 6912 8192 9472 9728 10240 10880
     12288 13568 14336 16384 18432 19072 20480 21760 24576 27264 28672 32760);
+
+/// Objects with a span of their own.
+const LARGE_OBJECTS: [Make; 3] = [
+    |seed| Box::new(Gc::new([seed as u8; 40_000])),
+    |seed| Box::new(Gc::new((Gc::new(seed), [seed; 5000]))),
+    |seed| Box::new(Gc::new((Box::new(seed), [seed; 5000]))),
+];
 
 impl Store {
     pub(super) fn new() -> Store {
@@ -207,6 +285,7 @@ impl Store {
                 *place = Some(block);
             }
             5 => block.memory.forget(),
+            6 => block.memory.free(),
             _ => drop(block),
         }
         Ok(())
@@ -231,7 +310,7 @@ impl Block {
     fn new(random: &mut Random) -> Result<Block, Difference> {
         let (seed, bytes) = (random.number(), bytes(random));
         let class = random.below(SIZES.len() as u64) as usize;
-        let memory = match random.below(16) {
+        let memory = match random.below(20) {
             0..2 => NOSCAN[class](seed),
             2..4 => PRECISE[class](seed),
             4..6 => AMBIGUOUS[class](seed),
@@ -241,6 +320,10 @@ impl Block {
             12 => Owned::<Line>::block(seed, bytes),
             13 => Owned::<Sheet>::block(seed, bytes),
             14 if random.below(16) == 0 => Owned::<Panel>::block(seed, bytes),
+            15 if random.below(16) == 0 => LARGE_OBJECTS[class % LARGE_OBJECTS.len()](seed),
+            16 => Typed::<u64>::block(seed, bytes),
+            17 => Typed::<Option<Gc<[u64; 2]>>>::block(seed, bytes),
+            18 => Typed::<(u64, Option<Gc<[u64; 2]>>)>::block(seed, bytes),
             _ => zeroed(seed, bytes)?,
         };
         Ok(Block { seed, memory })

@@ -5,8 +5,7 @@
 
 use crate::cpu::SafepointsHeld;
 use crate::gc::HEAP;
-use crate::heap::{Cache, Counted, Level, SpanClass};
-use alloc::vec;
+use crate::heap::{Cache, Counted, Kind, Level, SIZE_CLASSES, SpanClass};
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -71,11 +70,12 @@ pub struct HeapTable {
 
 /// Counts what is in every span. Costs about as many steps as there are spans, and a few for each 2 MiB; nobody else runs meanwhile.
 pub fn heap_table() -> HeapTable {
-    let mut classes = vec![ClassFigures::default(); SpanClass::COUNT];
+    let all = || KINDS.into_iter().flat_map(|kind| (0..SIZE_CLASSES).map(move |size| SpanClass::of(size, kind)));
+    let mut classes: Vec<_> = all().map(ClassFigures::of).collect();
     let held = SafepointsHeld::enter();
     held.on_system_stack(|| {
         for span in HEAP.spans() {
-            let class = &mut classes[span.class().index() as usize];
+            let class = &mut classes[span.kind() as usize * SIZE_CLASSES + span.class().size_class()];
             let (free, slot_bytes, pages) = (span.free_slots(), span.slot_bytes().0, span.pages().bytes().0);
             class.spans += 1;
             *if free > 0 { &mut class.partial } else { &mut class.full } += 1;
@@ -87,15 +87,22 @@ pub fn heap_table() -> HeapTable {
     });
     // SAFETY: nobody else uses the cache in this section.
     let cache = unsafe { held.cache() };
-    for (index, figures) in (0..).zip(&mut classes) {
-        let class = SpanClass::from_index(index);
-        let Counted { allocated, freed } = HEAP.counted(class, cache);
-        (figures.mallocs, figures.frees) = (allocated, freed);
-        (figures.size_class, figures.kind, figures.slot_bytes) =
-            (class.size_class(), class.kind().name(), class.slot_bytes());
+    for (class, figures) in all().zip(&mut classes) {
+        Counted { allocated: figures.mallocs, freed: figures.frees } = HEAP.counted(class, cache);
     }
     let (huge, small) = (HEAP.on_huge_pages().map(|bytes| bytes.0), HEAP.on_small_pages().0);
     HeapTable { classes, memory: HEAP.with_memory().0, huge, small, levels: levels(cache) }
+}
+
+/// As they are numbered.
+const KINDS: [Kind; 3] = [Kind::Noscan, Kind::Precise, Kind::Ambiguous];
+
+impl ClassFigures {
+    /// Of a class without a span.
+    fn of(class: SpanClass) -> ClassFigures {
+        let (size_class, kind, slot_bytes) = (class.size_class(), class.kind().name(), class.slot_bytes());
+        ClassFigures { size_class, kind, slot_bytes, ..ClassFigures::default() }
+    }
 }
 
 /// How often each level was asked, in a few hundred loads.
