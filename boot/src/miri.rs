@@ -6,10 +6,11 @@ use crate::compile;
 
 /// The rooms with unsafe code of their own. The others are safe code, or assembly; what walks every address of every class takes Miri
 /// hours, and is left to the ordinary tests.
-const ROOMS: [&str; 9] = [
+const ROOMS: [&str; 10] = [
     "gc::cell",
     "gc::trace",
     "heap::fixed_pool",
+    "heap::free",
     "heap::marks",
     "heap::pages::tests",
     "heap::table",

@@ -317,7 +317,7 @@ mod tests {
         let (heap, mut cache, mut random) = (heap(), Cache::new(), Random::new());
         let classes = [16, 48, 1024].map(class);
         let mut living: Vec<(SpanClass, Address)> = Vec::new();
-        for step in 0..if cfg!(miri) { 300 } else { 30_000 } {
+        for step in 0..if cfg!(miri) { 100 } else { 30_000 } {
             match random.below(100) {
                 0..60 => {
                     let class = classes[random.below(3)];
@@ -352,6 +352,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "it takes hours")]
     fn a_slot_begins_at_each_multiple_of_its_size_and_nowhere_else() {
         for bytes in (8..=32_760).step_by(8) {
             let span = open(bytes, Kind::Noscan);
