@@ -135,7 +135,7 @@ fn levels(cache: &Cache) -> HeapLevels {
 }
 
 impl HeapLevels {
-    /// Objects for which this CPU's span had a free slot.
+    /// Objects for which this CPU's span had a free slot, at least: those that were given back at once are not known.
     pub fn fast(&self) -> usize {
         self.small.saturating_sub(self.refills)
     }
@@ -200,7 +200,7 @@ impl fmt::Display for HeapTable {
         let levels = &self.levels;
         writeln!(
             f,
-            "\nasked: tiny block {}, fast path {}, refill {}, large {}, central {}, page cache {} (filled {}), page heap {}, growth {}",
+            "\nasked: tiny block {}, fast path at least {}, refill {}, large {}, central {}, page cache {} (filled {}), page heap {}, growth {}",
             levels.tiny,
             levels.fast(),
             levels.refills,
