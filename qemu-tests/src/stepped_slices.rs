@@ -81,10 +81,10 @@ over! { array:
         sum
     }
     array_of_fixed_length(a: &[u64]) {
-        let a: &[u64; 16] = a.first_chunk().expect("it is longer");
+        let a: &[u64; 20] = a.first_chunk().expect("it is longer");
         let mut sum = 0;
-        for i in 0..16 {
-            sum = fold(sum, a[15 - i]);
+        for i in 0..20 {
+            sum = fold(sum, a[19 - i]);
         }
         sum
     }

@@ -8,7 +8,8 @@
 //!    is [`Exhausted`].
 //! 3. Plain Rust collections allocate through the global allocator. A layout of alignment under 8 cannot hold a reference, and is never
 //!    scanned (`String`, `Vec<u8>`). One of 8 and more may, and every word of it counts. One byte is added there, so that a pointer one
-//!    past the end stays inside the object.
+//!    past the end stays inside the object. The linker inlines what of it is called `__rust_alloc` and `__rust_dealloc` into who calls them,
+//!    for it is short, and a constant layout's class is folded there; the rest, taking and freeing a slot, is out of line.
 //! 4. `dealloc` and [`Gc::free`](crate::Gc::free) reuse the slot at once if its span is in this CPU's cache; otherwise who next takes or
 //!    sweeps the span finds it (heap/free.rs). No memory of a collection that was forgotten is ever lost: unreachable is unreachable.
 //!
@@ -98,9 +99,10 @@ fn new_with<T: Trace>(zeroed: bool, write: impl FnOnce(NonNull<T>)) -> Result<No
     };
     let mut held = Allocating::enter();
     loop {
-        let is_tiny = const { is_tiny::<T>() } && !switch_off::is_off(Mechanism::TinyCombining);
-        // SAFETY: the only reference in this section.
-        if is_tiny && let Some(place) = unsafe { held.cache() }.allocate_tiny(size_of::<T>()) {
+        if const { is_tiny::<T>() }
+            // SAFETY: the only reference in this section.
+            && let Some(place) = unsafe { held.cache() }.allocate_tiny(size_of::<T>())
+        {
             write(place.cast());
             return Ok(place.cast());
         }
@@ -112,7 +114,7 @@ fn new_with<T: Trace>(zeroed: bool, write: impl FnOnce(NonNull<T>)) -> Result<No
             Scan::Noscan | Scan::Ambiguous => span.allocate_zeroed(class),
         };
         if let Some(place) = place {
-            if is_tiny {
+            if const { is_tiny::<T>() } && !switch_off::is_off(Mechanism::TinyCombining) {
                 // SAFETY: as above.
                 unsafe { held.cache() }.share(place, size_of::<T>());
             }
@@ -167,6 +169,32 @@ pub(crate) unsafe fn free_object(held: &SafepointsHeld, class: SpanClass, object
     }
 }
 
+/// [`free_object`] in a section of its own.
+///
+/// # Safety
+/// As there.
+#[inline(never)]
+unsafe fn free_small(class: SpanClass, object: NonNull<u8>) {
+    let held = Allocating::enter();
+    let is_plain = !HEAP.clobbers() && !switch_off::is_off(Mechanism::ExplicitFree);
+    // SAFETY: the only reference to the cache; the caller's promise.
+    if !is_plain || !unsafe { held.cache().free(class, object) } {
+        // SAFETY: the caller's promise.
+        unsafe { free_small_cold(held, class, object) };
+    }
+}
+
+/// The rest of [`free_small`], which need save no register for it.
+///
+/// # Safety
+/// As there.
+#[cold]
+#[inline(never)]
+unsafe fn free_small_cold(held: Allocating, class: SpanClass, object: NonNull<u8>) {
+    // SAFETY: the caller's promise.
+    unsafe { free_object(&held, class, object) };
+}
+
 /// [`free_object`] in a span that this CPU has not.
 ///
 /// # Safety
@@ -189,10 +217,11 @@ unsafe fn free_elsewhere(held: &SafepointsHeld, class: SpanClass, object: NonNul
 /// # Safety
 /// As [`free_object`].
 #[cold]
-unsafe fn free_large(held: &Allocating, kind: Kind, object: NonNull<u8>, bytes: Bytes) {
-    held.check_outermost();
+#[inline(never)]
+unsafe fn free_large(kind: Kind, object: NonNull<u8>, bytes: Bytes) {
+    let held = Allocating::enter();
     held.on_system_stack(|| {
-        check_free(held, SpanClass::large(kind), bytes, object);
+        check_free(&held, SpanClass::large(kind), bytes, object);
         // SAFETY: there is a large object, and nobody uses it any more.
         unsafe {
             if HEAP.clobbers() {
@@ -218,12 +247,21 @@ pub(crate) unsafe fn free_typed<T: Trace>(object: NonNull<T>) {
     if const { is_tiny::<T>() || size_of::<T>() == 0 } {
         return;
     }
-    let held = Allocating::enter();
-    match const { class_of::<T>() } {
+    // SAFETY: the caller's promise.
+    unsafe { free_block(object.cast(), const { class_of::<T>() }, T::OBJECT.kind, Bytes(size_of::<T>())) };
+}
+
+/// Frees an object of so many bytes, in this class or (`None`) as a large one of this kind.
+///
+/// # Safety
+/// Nobody uses it any more.
+#[inline(always)]
+unsafe fn free_block(object: NonNull<u8>, class: Option<SpanClass>, kind: Kind, bytes: Bytes) {
+    match class {
         // SAFETY: the caller's promise.
-        Some(class) => unsafe { free_object(&held, class, object.cast()) },
+        Some(class) => unsafe { free_small(class, object) },
         // SAFETY: the caller's promise.
-        None => unsafe { free_large(&held, T::OBJECT.kind, object.cast(), Bytes(size_of::<T>())) },
+        None => unsafe { free_large(kind, object, bytes) },
     }
 }
 
@@ -237,7 +275,6 @@ pub(crate) unsafe fn free_typed<T: Trace>(object: NonNull<T>) {
 #[cold]
 #[inline(never)]
 fn refill(mut held: Allocating, class: SpanClass) -> Option<Allocating> {
-    held.check_outermost();
     if verify::stress_is_due() {
         drop(held);
         gc::collect_for(Reason::Allocation);
@@ -293,7 +330,6 @@ fn allocate_large(bytes: Bytes, align: usize, reading: Reading, zeroed: bool) ->
     sweep_for(bytes);
     loop {
         let held = Allocating::enter();
-        held.check_outermost();
         let even_past_trigger = collected;
         let outcome = held.on_system_stack(|| {
             // SAFETY: the only reference in this section.
@@ -320,7 +356,8 @@ fn allocate_large(bytes: Bytes, align: usize, reading: Reading, zeroed: bool) ->
 /// Sweeps what falls to whoever is going to allocate a large object of so many bytes, with safepoints let in.
 fn sweep_for(bytes: Bytes) {
     let Some(mut debt) = HEAP.sweep_debt(Pages::holding(bytes)) else { return };
-    Allocating::enter().check_outermost();
+    // Found before anything is swept: whoever allocates inside a section.
+    drop(Allocating::enter());
     let _held = switch_off::is_off(Mechanism::SweepingOutside).then(SafepointsHeld::enter);
     while SafepointsHeld::enter().on_system_stack(|| HEAP.pay(&mut debt)) {}
 }
@@ -359,56 +396,72 @@ fn plan(layout: Layout) -> (Option<SpanClass>, Bytes, Kind) {
     (SpanClass::for_request(bytes, layout.align(), kind), Bytes(bytes), kind)
 }
 
-/// Frees a block of so many bytes, in this class or (`None`) as a large object of this kind.
-///
-/// # Safety
-/// Nobody uses it any more.
+/// A block as the layout says, or null. Inlined, so that the class is a constant where the layout is.
 #[inline(always)]
-unsafe fn free_block(block: NonNull<u8>, class: Option<SpanClass>, kind: Kind, bytes: Bytes) {
-    let held = Allocating::enter();
+fn allocate(layout: Layout, zeroed: bool) -> *mut u8 {
+    let (class, bytes, kind) = plan(layout);
     match class {
-        // SAFETY: the caller's promise.
-        Some(class) => unsafe { free_object(&held, class, block) },
-        // SAFETY: the caller's promise.
-        None => unsafe { free_large(&held, kind, block, bytes) },
+        Some(class) if zeroed || kind == Kind::Ambiguous => allocate_small::<true>(class),
+        Some(class) => allocate_small::<false>(class),
+        None => allocate_large_block(bytes, layout.align(), kind, zeroed),
     }
 }
 
-impl Collected {
-    #[inline(always)]
-    fn allocate(&self, layout: Layout, zeroed: bool) -> *mut u8 {
-        let (class, bytes, kind) = plan(layout);
-        let Some(class) = class else {
-            let reading = Reading::of_block(kind);
-            return allocate_large(bytes, layout.align(), reading, zeroed).map_or(ptr::null_mut(), NonNull::as_ptr);
-        };
-        let mut held = Allocating::enter();
-        loop {
-            // SAFETY: the only reference in this section.
-            let span = unsafe { held.cache() }.current(class);
-            let is_zeroed = zeroed || kind == Kind::Ambiguous;
-            match if is_zeroed { span.allocate_zeroed(class) } else { span.allocate(span.slot_bytes()) } {
-                Some(place) => return place.as_ptr(),
-                None => match refill(held, class) {
-                    Some(refilled) => held = refilled,
-                    None => return ptr::null_mut(),
-                },
+/// A block of this class, or null; `ZEROED`: of all zero bytes.
+#[inline(never)]
+fn allocate_small<const ZEROED: bool>(class: SpanClass) -> *mut u8 {
+    let held = Allocating::enter();
+    // SAFETY: the only reference in this section.
+    let span = unsafe { held.cache() }.current(class);
+    match span.allocate_in_window() {
+        Some(place) => {
+            if ZEROED && span.needs_zero() {
+                // SAFETY: a fresh slot: a multiple of 8 bytes at a multiple of 8.
+                unsafe { heap::zero(place, span.slot_bytes()) };
             }
+            place.as_ptr()
+        }
+        None => allocate_elsewhere::<ZEROED>(held, class),
+    }
+}
+
+/// [`allocate_small`] where the window has no free slot.
+#[cold]
+#[inline(never)]
+fn allocate_elsewhere<const ZEROED: bool>(mut held: Allocating, class: SpanClass) -> *mut u8 {
+    loop {
+        // SAFETY: the only reference in this section.
+        let span = unsafe { held.cache() }.current(class);
+        match if ZEROED { span.allocate_zeroed(class) } else { span.allocate(span.slot_bytes()) } {
+            Some(place) => return place.as_ptr(),
+            None => match refill(held, class) {
+                Some(refilled) => held = refilled,
+                None => return ptr::null_mut(),
+            },
         }
     }
+}
+
+#[cold]
+#[inline(never)]
+fn allocate_large_block(bytes: Bytes, align: usize, kind: Kind, zeroed: bool) -> *mut u8 {
+    allocate_large(bytes, align, Reading::of_block(kind), zeroed).map_or(ptr::null_mut(), NonNull::as_ptr)
 }
 
 // SAFETY: slots are disjoint, as large as the class says, aligned by the class, and not reused before they are freed or unreachable:
 // the heap keeps the first three, the collector the last. Nothing unwinds.
 unsafe impl GlobalAlloc for Collected {
+    #[inline(always)]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        self.allocate(layout, false)
+        allocate(layout, false)
     }
 
+    #[inline(always)]
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        self.allocate(layout, true)
+        allocate(layout, true)
     }
 
+    #[inline(always)]
     unsafe fn dealloc(&self, object: *mut u8, layout: Layout) {
         let (class, bytes, kind) = plan(layout);
         // SAFETY: the caller frees what `alloc` gave, so it is not null; the same layout gives the same class.

@@ -5,7 +5,10 @@
 
 use super::measure::{Bench, MIB, fixed_count};
 use super::value::Thousandths;
+use alloc::boxed::Box;
 use alloc::format;
+use alloc::vec::Vec;
+use core::hint::black_box;
 use runtime::prelude::*;
 
 /// Types with a reference: the collector must scan them.
@@ -135,4 +138,16 @@ pub(super) fn parallel(bench: &Bench) {
         }
         (row.forget)();
     }
+}
+
+/// Blocks of the global allocator, each freed before the next is made.
+pub(super) fn global(bench: &Bench) {
+    let row = |name: &str, run: fn()| bench.row(name, 100_000, |count| (0..count).for_each(|_| run()));
+    row("global/box/40", || drop(black_box(Box::new([1u64; 5]))));
+    row("global/bytes/100", || drop(black_box(Vec::<u8>::with_capacity(black_box(100)))));
+    row("global/push/32", || {
+        let mut all = Vec::new();
+        (0..black_box(32u64)).for_each(|n| all.push(n));
+        drop(black_box(all));
+    });
 }

@@ -10,6 +10,7 @@
 //! | machine          | loops, sizes; nothing is folded               | no vDSO: `time.Now` is one read of the TSC, Go's are two; memset and memcpy are ours (machine/src/bulk.rs), in a process libc's; no SSE without a system under us; system calls, page faults and mprotect have no counterpart |
 //! | alloc            | zeroed objects, a pointer map for the types with a reference, each stored in a global | |
 //! | alloc-parallel   | one thread, started and awaited in the timed region | p2 and p4 wait for more CPUs                                 |
+//! | global           | nothing: Go has no block that its owner frees | blocks of Rust's own `Box` and `Vec`                              |
 //! | bintrees, gcbench | node types, order of allocation, long-lived data in globals | no write barrier yet, for the world stands still; gcbench's 250,000 divisions are the compiler's own without a floating-point unit in use |
 //! | mark, sweep      | graphs equal edge by edge, the scaffolding dropped, a full collection | marked in one stop, then swept by whoever asked |
 //! | stw              | an empty collection; its pause                | one CPU: nobody else has to stop, so no time to stop, and no spinners |
@@ -36,11 +37,12 @@ use value::Thousandths;
 type Group = (&'static str, fn(&Bench));
 
 /// In bench-go's order, but for the first: what the heap holds is only to be seen while it is small.
-const GROUPS: [Group; 11] = [
+const GROUPS: [Group; 12] = [
     ("mem", memory::overhead),
     ("machine", machine::machine),
     ("alloc", alloc::serial),
     ("alloc-parallel", alloc::parallel),
+    ("global", alloc::global),
     ("gc-bintrees", collector::binary_trees),
     ("gc-gcbench", collector::gc_bench),
     ("gc-mark", collector::mark),

@@ -2,8 +2,8 @@
 //! that counts down says whether there is anything to do: zero, this was the outermost and nothing was noted.
 //!
 //! Only this CPU and its handlers touch them, so no order between CPUs matters, but an interrupt may come between any two instructions.
-//! Entering and leaving are assembly ([`SafepointsHeld`](super::SafepointsHeld)); tests.rs spells them out instruction by instruction
-//! and lets the timer interrupt at each.
+//! Entering and leaving are assembly ([`SafepointsHeld`](super::SafepointsHeld), [`Allocating`](super::Allocating)); tests.rs spells them
+//! out instruction by instruction and lets the timer interrupt at each.
 
 use core::sync::atomic::{AtomicU32, Ordering};
 

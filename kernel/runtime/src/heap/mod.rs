@@ -4,8 +4,8 @@
 //!
 //!  1. Round the size up to one of 67 slot sizes (`size_class`, `span_class`) and look at this CPU's current span of
 //!     that class ([`Cache`]). Its window shows the free slots of a neighbourhood as the set bits of one word
-//!     (`window`): clear the lowest, done. No lock, 12 instructions; with the section around them, and the writing of its two words, a
-//!     16-byte object takes 19. One of fewer than 16 bytes without references shares a slot with those before it (`tiny`): 12.
+//!     (`window`): clear the lowest, done. No lock, 10 instructions; with the section around them, and the writing of its two words, a
+//!     16-byte object takes 19. One of fewer than 16 bytes without references shares a slot with those before it (`tiny`): 14.
 //!  2. The word is 0: move the window to the next word with a free slot. Still no lock.
 //!  3. The span is full: give it to the class's [`Central`] list and take one with free slots from there. One lock. There is
 //!     none: sweep those of the class that are not yet (`sweep`), until one has room.

@@ -18,7 +18,7 @@ pub(super) const HEADER: usize = 8;
 pub(super) const MOST_SLOTS: usize = 1024;
 
 /// Slot sizes are looked up by eighths of a request up to here, by 128ths above.
-const FINE_LIMIT: usize = 1024;
+pub(super) const FINE_LIMIT: usize = 1024;
 const FINE_STEP: usize = 8;
 const COARSE_STEP: usize = 128;
 
@@ -39,15 +39,17 @@ static FINE: [u8; FINE_LIMIT / FINE_STEP + 1] = class_by_size(0, FINE_STEP);
 static COARSE: [u8; (32 * KIB - FINE_LIMIT) / COARSE_STEP + 1] = class_by_size(FINE_LIMIT, COARSE_STEP);
 
 /// The smallest class whose slots hold so many bytes, at most [`LARGEST_SMALL`].
-#[inline(always)]
 pub(super) const fn holding(bytes: usize) -> u8 {
-    if bytes <= FINE_LIMIT - FINE_STEP {
-        FINE[bytes.div_ceil(FINE_STEP)]
-    } else {
-        // Else both tables' indices are computed, and one chosen.
-        core::hint::cold_path();
-        COARSE[(bytes + (COARSE_STEP - 1) - FINE_LIMIT) / COARSE_STEP]
+    match bytes {
+        ..=FINE_LIMIT => holding_few(bytes),
+        _ => COARSE[(bytes - FINE_LIMIT).div_ceil(COARSE_STEP)],
     }
+}
+
+/// The same for at most [`FINE_LIMIT`] bytes.
+#[inline(always)]
+pub(super) const fn holding_few(bytes: usize) -> u8 {
+    FINE[bytes.div_ceil(FINE_STEP)]
 }
 
 /// The smallest class, from `class` on, whose slots are all at multiples of `align`. Slots lie at multiples of their

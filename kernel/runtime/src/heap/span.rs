@@ -52,7 +52,7 @@ pub(crate) struct Span {
     pub(super) window_start: AtomicU32,
     slots: AtomicU32,
     slot_bytes: AtomicUsize,
-    base: AtomicUsize,
+    pub(super) base: AtomicUsize,
     reciprocal: AtomicU32,
     pages: AtomicU32,
     /// The next span of its list.

@@ -3,7 +3,7 @@
 
 use super::pages::Mapping;
 use super::size_class::{
-    self, HEADER, LARGEST_PRECISE, LARGEST_SMALL, RECIPROCAL, SIZE_CLASSES, SLOT_BYTES, SPAN_PAGES,
+    self, FINE_LIMIT, HEADER, LARGEST_PRECISE, LARGEST_SMALL, RECIPROCAL, SIZE_CLASSES, SLOT_BYTES, SPAN_PAGES,
 };
 use crate::addr::Pages;
 use crate::switch_off::{self, Mechanism};
@@ -77,21 +77,27 @@ impl SpanClass {
 
     /// The class for an object of so many bytes at so aligned an address (a power of two), or `None` if it is large.
     /// A request for 0 bytes gets the smallest slot; a precise one for more than [`LARGEST_PRECISE`] gets a slot with a
-    /// header. Constant arguments give a constant.
+    /// header. Constant arguments give a constant, up to [`FINE_LIMIT`] bytes outside constants, too.
     #[inline(always)]
     pub(crate) const fn for_request(bytes: usize, align: usize, kind: Kind) -> Option<SpanClass> {
+        if bytes > FINE_LIMIT || align > 8 || matches!(kind, Kind::Precise) && bytes > LARGEST_PRECISE {
+            return SpanClass::for_rare_request(bytes, align, kind);
+        }
+        Some(SpanClass::new(size_class::holding_few(bytes), kind))
+    }
+
+    /// The rest of [`for_request`](SpanClass::for_request), which is inlined wherever plain Rust makes or frees a block.
+    #[cold]
+    #[inline(never)]
+    const fn for_rare_request(bytes: usize, align: usize, kind: Kind) -> Option<SpanClass> {
         if bytes > LARGEST_SMALL {
             return None;
         }
         let header = if matches!(kind, Kind::Precise) && bytes > LARGEST_PRECISE { HEADER } else { 0 };
-        let mut class = size_class::holding(bytes + header);
-        if align > 8 {
-            class = match size_class::aligned(class, align) {
-                Some(class) => class,
-                None => return None,
-            };
+        match size_class::aligned(size_class::holding(bytes + header), align) {
+            Some(class) => Some(SpanClass::new(class, kind)),
+            None => None,
         }
-        Some(SpanClass::new(class, kind))
     }
 
     pub(crate) const fn large(kind: Kind) -> SpanClass {

@@ -52,6 +52,18 @@ impl Machine {
         self.cpu().section.depth.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Looks, then stores.
+    fn enter_allocating(&self) {
+        let is_zero = {
+            let cpu = self.cpu();
+            !cpu.section.is_inside() && !cpu.section.has_note()
+        };
+        assert!(is_zero, "a section inside another");
+        let cpu = self.cpu();
+        cpu.section.depth.store(1, Ordering::Relaxed);
+        cpu.section.noted.store(0, Ordering::Relaxed);
+    }
+
     fn leave(&self) {
         let is_done = self.cpu().count_down();
         if !is_done && !self.cpu().section.is_inside() {
@@ -146,7 +158,7 @@ fn no_note_is_lost_wherever_the_timer_interrupts_a_section() {
 #[test]
 fn no_note_is_lost_wherever_the_timer_interrupts_an_allocation() {
     interrupt_everywhere(2, 0, |machine| {
-        machine.enter();
+        machine.enter_allocating();
         machine.protected();
         machine.leave_allocating();
     });
