@@ -117,10 +117,18 @@ unsafe extern "C" fn memset(to: *mut c_void, byte: i32, bytes: usize) -> *mut c_
         "mov [rdi], rax", "mov [rdi + 8], rax",
         "jmp 8f",
         // Many.
-        "4:", "cmp byte ptr [rip + {is_translated}], 0", "jne 9b",
+        "4:", "cmp byte ptr [rip + {is_translated}], 0", "jne 4f",
         "mov rcx, rdx", "shr rcx, 3", "and edx, 7", "rep stosq",
         "mov [rdi + rdx - 8], rax",
         "jmp 8f",
+        // By 256 bytes, to either side of RDI, as far as a displacement of a byte reaches.
+        "4:", "sub rdi, -128", "sub rdx, 256",
+        "2:",
+        ".irp at, -128, -120, -112, -104, -96, -88, -80, -72, -64, -56, -48, -40, -32, -24, -16, -8",
+        "mov [rdi + \\at], rax", "mov [rdi + \\at + 128], rax",
+        ".endr",
+        "add rdi, 256", "sub rdx, 256", "jae 2b",
+        "add rdi, -128", "add rdx, 256", "jmp 9b",
         // Up to 15.
         "5:", "cmp edx, 8", "jb 6f",
         "mov [rdi], rax", "mov [rdi + rdx - 8], rax",

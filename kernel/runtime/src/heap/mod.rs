@@ -297,6 +297,9 @@ impl Heap {
         self.counts.taken(class, free);
         span.set_state(State::Cached);
         span.begin_allocating();
+        if class.has_masks() {
+            span.prefetch_pointer_map();
+        }
         Ok(span)
     }
 

@@ -4,6 +4,7 @@
 //! Unsafe here: reading and writing the map, in the last 64th of the span's own page.
 #![allow(unsafe_code)]
 
+use super::find_object::prefetch;
 use super::span::Span;
 use super::span_class::SpanClass;
 use crate::addr::PAGE;
@@ -49,12 +50,21 @@ impl Span {
         debug_assert!(mask & !place.ones == 0, "the mask has no bits past the slot");
         let mask = mask & place.ones;
         // The other bits of the word are neighbours', whose masks only this CPU writes: plain stores do.
-        let replace = |word: &AtomicU64, ones: u64, mask: u64| word.store(word.load(Relaxed) & !ones | mask, Relaxed);
+        let replace = |word: &AtomicU64, ones: u64, mask: u64| match ones {
+            // Not looked at: to wait for the map takes longer than the whole allocation, where the page is in no cache.
+            u64::MAX => word.store(mask, Relaxed),
+            _ => word.store(word.load(Relaxed) & !ones | mask, Relaxed),
+        };
         replace(&map[place.index], place.ones << place.shift, mask << place.shift);
         if place.continues {
             let (index, shift) = place.next();
             replace(&map[index], place.ones.wrapping_shr(shift), mask.wrapping_shr(shift));
         }
+    }
+
+    /// Has the processor fetch the map, for a CPU that is about to allocate here.
+    pub(super) fn prefetch_pointer_map(&self) {
+        self.pointer_map().chunks(8).for_each(|line| prefetch::<0>(line.as_ptr().addr()));
     }
 
     /// Which words of the object in an allocated slot may hold references. For precise spans.
