@@ -88,8 +88,8 @@ fn is_on_huge_page(at: usize) -> bool {
     testing::platform().on_huge_pages(whole) == Some(Bytes(2 * MIB))
 }
 
-/// All memory that was given back is taken again: by ambiguous objects, by others, by both in turn.
-#[kernel_test(unstressed)]
+/// All memory that was given back is taken again. In a boot of its own: what other tests leave free of a huge page in use is taken in pieces.
+#[kernel_test(unstressed, mem = "384M")]
 fn ambiguous_objects_lie_on_small_pages_and_precise_ones_on_huge_pages() {
     let before = memory_stats();
     let mut objects = Objects::default();
@@ -104,7 +104,7 @@ fn ambiguous_objects_lie_on_small_pages_and_precise_ones_on_huge_pages() {
             stats.heap_small / MIB
         );
         assert_eq!(ambiguous.on_huge, 0);
-        // What earlier tests left free of a huge page in use is taken piece by piece, and so is what this one gives back.
+        // So is what this one gives back.
         assert!(round > 0 || precise.on_huge >= COUNT * 9 / 10, "{precise:?}");
         objects.assert_unchanged();
         objects.drop_every_other();

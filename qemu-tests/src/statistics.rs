@@ -46,9 +46,7 @@ fn memory_stats_sums_are_sums() {
     assert_eq!(stats.heap_sys, stats.heap_idle + stats.heap_inuse);
     assert_eq!(stats.heap_objects, stats.mallocs - stats.frees);
     assert!(stats.heap_released <= stats.heap_idle && stats.heap_alloc <= stats.heap_inuse);
-    // Linux maps as it likes.
-    let huge = if cfg!(hosted) { 0 } else { stats.heap_huge.unwrap_or(0) };
-    assert!(stats.heap_small > 0 && stats.heap_small + huge <= stats.heap_sys - stats.heap_released);
+    assert!(stats.heap_small + stats.heap_huge.unwrap_or(0) <= stats.heap_sys - stats.heap_released);
     assert!(stats.mspan_inuse > 0 && stats.mspan_inuse <= stats.mspan_sys && stats.mcache_inuse <= stats.mcache_sys);
     let last = stats.pause_end[(stats.num_gc as usize - 1) % stats.pause_end.len()];
     assert!(last == stats.last_gc && last < now() && last >= stats.pause_ns[0]);
@@ -97,6 +95,7 @@ fn the_table_can_be_printed_and_names_each_class_that_has_spans() {
     let rows =
         text.lines().filter(|line| [" noscan ", " precise ", " ambiguous "].iter().any(|kind| line.contains(kind)));
     assert_eq!(rows.count(), table.classes.iter().filter(|class| class.spans > 0).count());
-    assert!(text.contains("fragmentation ") && text.contains("fast path ") && text.contains(" for ambiguous objects"));
-    assert!(table.small > 0 && table.small < table.memory && table.memory >= table.in_use());
+    assert!(text.contains("fragmentation ") && text.contains("fast path ") && text.contains("memory: "));
+    assert_eq!(table.small > 0, cfg!(target_os = "none"), "the table is an ambiguous object");
+    assert!(table.small <= table.memory && table.in_use() <= table.memory);
 }

@@ -38,6 +38,10 @@ unsafe impl Platform for Machine {
         memory::commit(range)
     }
 
+    fn has_small_pages(&self) -> bool {
+        true
+    }
+
     fn commit_small(&self, range: Range) -> Result<(), OutOfFrames> {
         memory::commit_small(range)
     }

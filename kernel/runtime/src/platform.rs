@@ -82,8 +82,12 @@ pub unsafe trait Platform: Sync {
     /// The contents are unspecified, but see [`commits_zeroes`](Platform::commits_zeroes). Uses 2 MiB frames where the range and the free memory allow.
     fn commit(&self, range: Range) -> Result<(), OutOfFrames>;
 
-    /// [`commit`](Platform::commit) by pages of 4 KiB alone, on a platform that can tell which pages were written to: it can tell them apart
-    /// then.
+    /// Whether [`commit_small`](Platform::commit_small) is of any use: the platform can tell which pages were written to.
+    fn has_small_pages(&self) -> bool {
+        false
+    }
+
+    /// [`commit`](Platform::commit) by pages of 4 KiB alone.
     fn commit_small(&self, range: Range) -> Result<(), OutOfFrames> {
         self.commit(range)
     }

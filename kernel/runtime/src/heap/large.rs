@@ -29,7 +29,7 @@ impl Heap {
         self.may_allocate(even_past_trigger)?;
         let pages = Pages::holding(Bytes(bytes.0.max(1)));
         let align = Pages::holding(Bytes(align));
-        let supply = &mut cache.supplies[kind.mapping() as usize];
+        let supply = &mut cache.supplies[self.mapping(kind) as usize];
         let span = self.allocate_span(supply, SpanClass::large(Kind::Noscan), pages, align)?;
         if kind == Kind::Ambiguous && !span.needs_zero() {
             span.set_class(SpanClass::large(kind));

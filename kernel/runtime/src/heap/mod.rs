@@ -17,8 +17,8 @@
 //!     Both are found in a radix tree over bitmaps (`pages`). The page heap's lock.
 //!  6. There is no such run: add more of the reserved addresses (`arena`), in chunks of 4 MiB.
 //!  7. Pages without memory get it before they become a span, 2 MiB at a time, unless somebody has others of these pages. The platform
-//!     can map them as one huge page; but chunks for ambiguous objects are mapped by small pages, of 4 KiB, of each of which the processor
-//!     notes whether it was written to, for the collector to look there again. The platform's frames.
+//!     can map them as one huge page; but a machine maps chunks for ambiguous objects by small pages, of 4 KiB, of each of which the
+//!     processor notes whether it was written to, for the collector to look there again. The platform's frames.
 //!  8. There are none: [`Shortage::Exhausted`]. The caller may collect and try again, or sweep all first
 //!     ([`Shortage::Unswept`]); the heap never calls the collector.
 //!
@@ -105,6 +105,7 @@ pub(crate) use zero::zero;
 
 use crate::addr::{Bytes, Pages, Range};
 use crate::platform::{OutOfFrames, Platform};
+use crate::switch_off::{self, Mechanism};
 use central::Central;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use counts::Counts;
@@ -288,7 +289,7 @@ impl Heap {
             }
             None => {
                 self.reclaim();
-                let supply = &mut supplies[class.kind().mapping() as usize];
+                let supply = &mut supplies[self.mapping(class.kind()) as usize];
                 let span = self.allocate_span(supply, class, class.pages(), Pages(1))?;
                 (span, span.slots() as usize)
             }
@@ -314,6 +315,13 @@ impl Heap {
         }
         span.set_state(State::Central);
         self.central(span.class()).put([span]);
+    }
+
+    /// How the memory of such objects is to be mapped. The processor notes of each entry of a page table whether it was written through: of
+    /// ambiguous objects that is to be known for each 4 KiB.
+    fn mapping(&self, kind: Kind) -> Mapping {
+        let is_small = kind == Kind::Ambiguous && self.platform().has_small_pages();
+        if is_small && !switch_off::is_off(Mechanism::SmallPages) { Mapping::Small } else { Mapping::Huge }
     }
 
     /// A new span, which nobody waits to sweep.

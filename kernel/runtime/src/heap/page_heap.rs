@@ -95,13 +95,16 @@ impl PageHeap {
         first: usize,
         pages: usize,
     ) -> Result<(), OutOfFrames> {
+        let mut at = first;
+        while at < first + pages {
+            self.commit_huge(platform, map, mapping, at, first..first + pages);
+            at = (at / HUGE_PAGES + 1) * HUGE_PAGES;
+        }
         while let Some((at, run)) = self.pages.next_released(first, pages) {
-            if !self.commit_huge(platform, map, mapping, at, first..first + pages) {
-                let run = run.min(HUGE_PAGES - at % HUGE_PAGES);
-                self.make_way(platform, map, Pages(run).bytes());
-                map.commit_again(platform, mapping, at, Pages(run))?;
-                self.pages.set_released(at, run, false);
-            }
+            let run = run.min(HUGE_PAGES - at % HUGE_PAGES);
+            self.make_way(platform, map, Pages(run).bytes());
+            map.commit_again(platform, mapping, at, Pages(run))?;
+            self.pages.set_released(at, run, false);
         }
         Ok(())
     }
@@ -115,22 +118,20 @@ impl PageHeap {
         mapping: Mapping,
         page: usize,
         taken: ops::Range<usize>,
-    ) -> bool {
-        let Some((first, with_memory)) = self.pages.whole_huge(page, taken) else { return false };
+    ) {
+        let Some((first, with_memory)) = self.pages.whole_huge(page, taken) else { return };
         let needed = Pages(HUGE_PAGES - with_memory).bytes();
-        let is_to_join = mapping == Mapping::Huge || with_memory == 0;
-        if !is_to_join || platform.free_memory().0 < self.least_free.0 + needed.0 {
-            return false;
+        let is_in_pieces = with_memory > 0;
+        if is_in_pieces && mapping == Mapping::Small || platform.free_memory().0 < self.least_free.0 + needed.0 {
+            return;
         }
-        if with_memory > 0 {
+        if is_in_pieces {
             map.decommit(platform, Run { first, pages: HUGE_PAGES, with_memory, mapping });
             self.pages.set_huge_released(first, true);
         }
-        let is_done = map.commit_again(platform, mapping, first, Pages(HUGE_PAGES)).is_ok();
-        if is_done {
+        if map.commit_again(platform, mapping, first, Pages(HUGE_PAGES)).is_ok() {
             self.pages.set_huge_released(first, false);
         }
-        is_done
     }
 
     /// Gives back the pages of spans that are in no list and no cache, and their records; neighbours' pages together.

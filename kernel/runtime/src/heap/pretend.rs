@@ -143,6 +143,11 @@ unsafe impl Platform for Pretend {
         self.back(range, Mapping::Huge)
     }
 
+    /// As a machine, which leaves its frames as they are, not as a process, which has zeroes of its own.
+    fn has_small_pages(&self) -> bool {
+        !self.zeroes
+    }
+
     fn commit_small(&self, range: Range) -> Result<(), OutOfFrames> {
         self.back(range, Mapping::Small)
     }

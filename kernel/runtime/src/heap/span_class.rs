@@ -1,12 +1,10 @@
 //! SpanClass: which spans an object may be in: its size class, times what the collector may assume of its words.
 //! Go: spanClass in mheap.go.
 
-use super::pages::Mapping;
 use super::size_class::{
     self, FINE_LIMIT, HEADER, LARGEST_PRECISE, LARGEST_SMALL, RECIPROCAL, SIZE_CLASSES, SLOT_BYTES, SPAN_PAGES,
 };
 use crate::addr::Pages;
-use crate::switch_off::{self, Mechanism};
 
 /// What the collector may assume of the words of an object.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,15 +24,6 @@ impl Kind {
             Kind::Noscan => "noscan",
             Kind::Precise => "precise",
             Kind::Ambiguous => "ambiguous",
-        }
-    }
-
-    /// How the memory of such objects is mapped. The processor notes of each entry of a page table whether it was written through: of
-    /// ambiguous objects that is to be known for each 4 KiB.
-    pub(super) fn mapping(self) -> Mapping {
-        match self {
-            Kind::Ambiguous if !switch_off::is_off(Mechanism::SmallPages) => Mapping::Small,
-            _ => Mapping::Huge,
         }
     }
 }

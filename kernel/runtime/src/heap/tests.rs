@@ -718,6 +718,12 @@ fn a_huge_page_is_taken_whole_split_when_a_part_is_released_and_joined_when_it_i
     assert_eq!((large(2 * MIB), huge(heap)), (first, 2), "joined");
     free(third);
     assert_eq!((release(Portion::Huge), huge(heap)), (2 * MIB, 1));
+    // Also by who takes the part that has its memory still.
+    let (third, fourth) = (large(MIB), large(MIB));
+    free(fourth);
+    assert_eq!((release(Portion::Any), huge(heap)), (MIB, 1), "split");
+    free(third);
+    assert_eq!((large(MIB), huge(heap)), (third, 2), "joined");
     heap.check_with(&[&cache]).expect("a sound heap");
 }
 
@@ -741,7 +747,7 @@ fn a_supply_takes_a_huge_page_whole_and_of_one_that_is_in_use_its_own_pages() {
 fn assert_mapped(heap: &Heap, platform: &Pretend, object: usize, kind: Kind) {
     let span = heap.find(object).expect("an object that is held is found").span;
     for page in (0..span.pages().0).map(|page| span.base().plus(Pages(page).bytes())) {
-        assert_eq!(platform.mapping(page.0), Some(kind.mapping()), "{page} of {kind:?}");
+        assert_eq!(platform.mapping(page.0), Some(heap.mapping(kind)), "{page} of {kind:?}");
     }
 }
 
@@ -781,6 +787,22 @@ fn ambiguous_objects_have_chunks_of_their_own_whose_memory_comes_by_small_pages(
     assert_eq!(sweep(heap), small.len());
     heap.check_with(&[&cache]).expect("a sound heap");
     assert_eq!(heap.pages_in_use(), Pages(0));
+}
+
+#[test]
+fn where_pages_of_4_kib_are_of_no_use_all_objects_have_the_same_chunks() {
+    let heap: &Heap = Box::leak(Box::new(Heap::new()));
+    let platform = Pretend::with_zeroes();
+    heap.init(platform).expect("there is room for two arenas");
+    let mut cache = Cache::new();
+    for kind in [Kind::Ambiguous, Kind::Precise, Kind::Noscan] {
+        let object = allocate(heap, &mut cache, class(1024, kind)).expect("memory");
+        assert_eq!(platform.mapping(object), Some(Mapping::Huge));
+        let large = heap.allocate_large(&mut cache, Bytes(MIB), 8, kind, false).expect("memory");
+        assert_eq!(platform.mapping(large.addr().get()), Some(Mapping::Huge));
+    }
+    assert_eq!((heap.grown(), heap.on_small_pages()), (Bytes(4 * MIB), Bytes(0)));
+    heap.check_with(&[&cache]).expect("a sound heap");
 }
 
 #[test]
@@ -906,7 +928,7 @@ fn any_trace_of_allocations_and_collections_agrees_with_a_list_of_objects() {
         let (&base, &(_, stamp, reading)) = held.iter().nth(probe).expect("below the length");
         // SAFETY: as above.
         assert_eq!(unsafe { pointer(base).cast::<u64>().read() }, stamp, "nobody else wrote there");
-        assert_eq!(platform.mapping(base), Some(reading.kind.mapping()));
+        assert_eq!(platform.mapping(base), Some(heap.mapping(reading.kind)));
         let object = heap.find(base).expect("an object that is held is found");
         assert!(heap.is_alive(object) && object.base.0 == base);
         let words = object.contents().0 / 8;

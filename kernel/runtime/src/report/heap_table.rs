@@ -193,7 +193,7 @@ impl fmt::Display for HeapTable {
         let thousandths = (in_use - bytes) * 1000 / in_use.max(1);
         let (percent, tenth) = (thousandths / 10, thousandths % 10);
         writeln!(f, "fragmentation {percent}.{tenth} %: {bytes} of {in_use} bytes in spans are objects")?;
-        write!(f, "memory: {} bytes, {} of them for ambiguous objects", self.memory, self.small)?;
+        write!(f, "memory: {} bytes, {} on pages of 4 KiB for what is ambiguous", self.memory, self.small)?;
         if let Some(huge) = self.huge {
             write!(f, ", {huge} on pages of 2 MiB")?;
         }

@@ -39,7 +39,8 @@ pub struct MemoryStats {
     pub heap_released: usize,
     /// How much of `heap_sys` is mapped by pages of 2 MiB. `None`: this Linux does not tell.
     pub heap_huge: Option<usize>,
-    /// How much of it is for ambiguous objects, which a machine maps by pages of 4 KiB alone. The rest of what has memory are pieces of 2 MiB.
+    /// How much of it a machine has mapped by pages of 4 KiB because it is for ambiguous objects. The rest of what has memory are pieces of
+    /// 2 MiB. A process: nothing.
     pub heap_small: usize,
     /// `mallocs` without `frees`.
     pub heap_objects: usize,
