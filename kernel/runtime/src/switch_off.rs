@@ -70,7 +70,7 @@ pub enum Mechanism {
     SmallPages,
     /// Freeing small objects by hand.
     ExplicitFree,
-    /// Looking whether what is freed by hand is a living object of that class, where its span is in no cache.
+    /// Looking whether there is what is to be freed by hand, where this CPU's cache does not say so.
     FreeCheck,
 }
 

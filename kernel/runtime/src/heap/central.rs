@@ -13,9 +13,9 @@ pub(super) struct Central {
 }
 
 struct Lists {
-    /// With free slots, by the allocation bits.
+    /// With free slots, by the allocation bits, when they came here.
     partial: SpanList,
-    /// Without, but for what has been freed since by hand ([`Span::was_full`]). Large spans too.
+    /// Without, but for what has been freed since by hand. Large spans too.
     full: SpanList,
 }
 
@@ -74,7 +74,7 @@ impl Central {
             let is_linked_back = !span.is_large() || span.previous() == before;
             belongs(span) && span.generation() == generation && is_linked_back
         };
-        let is_full = |span: &Span| !span.has_room() || span.was_full();
+        let is_full = |span: &Span| span.free_slots() == span.freed();
         let partial = lists.partial.check(most, &is_record, |span, before| belongs(span, before) && !is_full(span))?;
         let full =
             lists.full.check(most - partial, &is_record, |span, before| belongs(span, before) && is_full(span))?;

@@ -231,8 +231,8 @@ impl Span {
         ensure(self.is_sure() || class.kind() == Kind::Precise, "only precise spans have unsure references", at)?;
         ensure(self.base().is_aligned(PAGE.0), "a span begins with a page", at)?;
 
-        let may_have_been_full = self.state() == State::Central && self.free_slots() > 0;
-        ensure(!self.was_full() || may_have_been_full, "only a span in a list has been full and is no more", at)?;
+        let most_freed = if self.state() == State::Central { self.free_slots() } else { 0 };
+        ensure(self.freed() <= most_freed, "what was freed by hand in a list is free", at)?;
 
         let is_swept = self.is_swept(generation);
         let may_wait = self.state() != State::Cached && self.is_swept(generation.wrapping_sub(1));
@@ -260,13 +260,12 @@ impl Span {
         self.slots() as usize - if self.state() == State::Cached { 0 } else { self.free_slots() }
     }
 
-    /// The slots that count as live: of an unswept one what is marked, of one that nobody can allocate from all, and of a cached one.
+    /// The slots that count as live: of a cached one all, of an unswept one what is marked, else also what was freed by hand.
     fn counted_slots(&'static self, is_swept: bool) -> usize {
         if !is_swept {
             return self.marked().count();
         }
-        let counts_whole = self.state() == State::Cached || self.was_full();
-        self.slots() as usize - if counts_whole { 0 } else { self.free_slots() }
+        self.allocated_slots() + self.freed()
     }
 }
 

@@ -17,7 +17,7 @@ use std::collections::BTreeSet;
 use std::string::String;
 
 /// What the walker cannot see, and why: nothing else in the heap says the same thing.
-const UNSEEN: [(&str, &str); 11] = [
+const UNSEEN: [(&str, &str); 12] = [
     ("cached: a slot taken or given back", "how many of a cached span's slots are free is counted nowhere"),
     ("cached: a slot given back in the window", "as above"),
     ("cached: next leads to itself", "links of spans that are in no list mean nothing"),
@@ -25,6 +25,7 @@ const UNSEEN: [(&str, &str); 11] = [
     ("full: free slots known to be zero", "there are none"),
     ("large: free slots known to be zero", "as above"),
     ("unswept full: free slots known to be zero", "as above"),
+    ("unswept partial: a slot more freed by hand", "what counts is what is marked"),
     ("unswept large: free slots known to be zero", "as above"),
     ("heap: the hint too low", "it makes the walk longer, no more"),
     ("heap: the trigger", "any trigger is right; the pacer sets another after every collection"),

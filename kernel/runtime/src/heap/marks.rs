@@ -92,7 +92,7 @@ impl Span {
         if freed != 0 {
             self.set_needs_zero(true);
         }
-        self.set_was_full(false);
+        self.set_freed(0);
         self.set_generation(generation);
         freed
     }

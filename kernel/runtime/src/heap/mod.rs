@@ -294,7 +294,9 @@ impl Heap {
                 (span, span.slots() as usize)
             }
         };
-        self.live.fetch_add(free * span.slot_bytes().0, Relaxed);
+        // What was freed by hand has never ceased to count.
+        self.live.fetch_add((free - span.freed()) * span.slot_bytes().0, Relaxed);
+        span.set_freed(0);
         self.counts.taken(class, free);
         span.set_state(State::Cached);
         span.begin_allocating();

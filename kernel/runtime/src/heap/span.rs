@@ -18,7 +18,7 @@ use super::size_class::MOST_SLOTS;
 use super::span_class::{Kind, References, SpanClass};
 use crate::addr::{Address, Bytes, Pages};
 use core::sync::atomic::{
-    AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::Release,
+    AtomicBool, AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::Release,
 };
 
 /// Where a span is.
@@ -63,8 +63,8 @@ pub(crate) struct Span {
     is_sure: AtomicBool,
     /// Not every byte of every free slot is known to be zero.
     needs_zero: AtomicBool,
-    /// It is among the full spans of its class, though objects have been freed in it since, see `free.rs`.
-    was_full: AtomicBool,
+    /// How many of its free slots have become so by hand since it was swept or in a cache, see `free.rs`.
+    freed: AtomicU16,
     /// In which cycle it was last swept, see `sweep.rs`.
     generation: AtomicU8,
 }
@@ -87,7 +87,7 @@ impl Span {
             state: AtomicU8::new(State::Free as u8),
             is_sure: AtomicBool::new(true),
             needs_zero: AtomicBool::new(true),
-            was_full: AtomicBool::new(false),
+            freed: AtomicU16::new(0),
             generation: AtomicU8::new(0),
             bits: [const { Bits { allocated: AtomicU64::new(u64::MAX), marked: AtomicU64::new(0) } }; MOST_SLOTS / 64],
         }
@@ -104,7 +104,7 @@ impl Span {
         self.reciprocal.store(class.reciprocal(), Relaxed);
         self.class.store(class.index(), Relaxed);
         self.is_sure.store(true, Relaxed);
-        self.was_full.store(false, Relaxed);
+        self.freed.store(0, Relaxed);
         for bits in self.words() {
             bits.allocated.store(0, Relaxed);
             bits.marked.store(0, Relaxed);
@@ -166,12 +166,12 @@ impl Span {
         self.needs_zero.store(needs_zero, Relaxed);
     }
 
-    pub(super) fn was_full(&self) -> bool {
-        self.was_full.load(Relaxed)
+    pub(super) fn freed(&self) -> usize {
+        self.freed.load(Relaxed).into()
     }
 
-    pub(super) fn set_was_full(&self, was_full: bool) {
-        self.was_full.store(was_full, Relaxed);
+    pub(super) fn set_freed(&self, slots: usize) {
+        self.freed.store(slots as u16, Relaxed);
     }
 
     pub(super) fn set_generation(&self, generation: u8) {
@@ -364,7 +364,7 @@ impl Span {
             state: self.state.as_ptr(),
             is_sure: self.is_sure.as_ptr().cast(),
             needs_zero: self.needs_zero.as_ptr().cast(),
-            was_full: self.was_full.as_ptr().cast(),
+            freed: self.freed.as_ptr(),
             generation: self.generation.as_ptr(),
         }
     }

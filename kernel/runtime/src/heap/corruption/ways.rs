@@ -11,7 +11,7 @@ use crate::heap::span::State;
 use crate::heap::{Cache, Span};
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-/// A place of 1, 4 or 8 bytes, and what is to be there.
+/// A place of 1, 2, 4 or 8 bytes, and what is to be there.
 pub(super) struct Write {
     pub(super) at: *mut u8,
     pub(super) bytes: usize,
@@ -84,7 +84,7 @@ pub(super) fn of_span(span: &'static Span, lab: &Lab, random: &mut Random) -> Ve
         ("the state after", vec![write(fields.state, |state| (state + 1) % 3 + 1)]),
         ("unsure without references", vec![write(fields.is_sure, |_| 0)]),
         ("free slots known to be zero", vec![write(fields.needs_zero, |_| 0)]),
-        ("full no more", vec![write(fields.was_full, |was_full| was_full ^ 1)]),
+        ("a slot more freed by hand", vec![write(fields.freed, |freed| freed + 1)]),
         (
             "a window beyond its slots",
             vec![
@@ -286,6 +286,6 @@ pub(in crate::heap) struct Fields {
     pub(in crate::heap) state: *const u8,
     pub(in crate::heap) is_sure: *const u8,
     pub(in crate::heap) needs_zero: *const u8,
-    pub(in crate::heap) was_full: *const u8,
+    pub(in crate::heap) freed: *const u16,
     pub(in crate::heap) generation: *const u8,
 }
