@@ -155,9 +155,6 @@ impl<T: Trace> ConstantClass for ClassOf<T> {
 /// Nobody uses the object any more, and what it owns has been dropped or moved out.
 #[inline(always)]
 pub(crate) unsafe fn free_object(held: &SafepointsHeld, class: SpanClass, object: NonNull<u8>) {
-    if switch_off::is_off(Mechanism::ExplicitFree) {
-        return;
-    }
     // SAFETY: the only reference to the cache; the object is not used any more.
     if !unsafe { held.cache().free(class, object) } {
         // SAFETY: the caller's promise.
@@ -176,9 +173,8 @@ pub(crate) unsafe fn free_object(held: &SafepointsHeld, class: SpanClass, object
 #[inline(never)]
 unsafe fn free_small(class: SpanClass, object: NonNull<u8>) {
     let held = Allocating::enter();
-    let is_plain = !HEAP.clobbers() && !switch_off::is_off(Mechanism::ExplicitFree);
     // SAFETY: the only reference to the cache; the caller's promise.
-    if !is_plain || !unsafe { held.cache().free(class, object) } {
+    if HEAP.clobbers() || !unsafe { held.cache().free(class, object) } {
         // SAFETY: the caller's promise.
         unsafe { free_small_cold(held, class, object) };
     }
@@ -244,7 +240,7 @@ fn check_free(held: &SafepointsHeld, class: SpanClass, bytes: Bytes, object: Non
 /// # Safety
 /// As there.
 pub(crate) unsafe fn free_typed<T: Trace>(object: NonNull<T>) {
-    if const { is_tiny::<T>() || size_of::<T>() == 0 } {
+    if const { is_tiny::<T>() || size_of::<T>() == 0 } || switch_off::is_off(Mechanism::ExplicitFree) {
         return;
     }
     // SAFETY: the caller's promise.

@@ -68,7 +68,7 @@ pub enum Mechanism {
     TinyCombining,
     /// Mapping ambiguous objects by pages of 4 KiB.
     SmallPages,
-    /// Freeing small objects by hand.
+    /// Freeing typed objects by hand.
     ExplicitFree,
     /// Looking whether there is what is to be freed by hand, where this CPU's cache does not say so.
     FreeCheck,
