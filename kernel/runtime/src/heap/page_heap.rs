@@ -183,6 +183,8 @@ impl PageHeap {
                 }
             }
         }
+        // What they lack they get later without this lock, when nobody could make way any more.
+        self.make_way(platform, map, Pages(pages.released()).bytes());
         let fresh = self.fresh[mapping as usize];
         self.fresh[mapping as usize] = fresh.max(pages.end());
         supply.fill(pages, fresh);

@@ -943,3 +943,26 @@ fn any_trace_of_allocations_and_collections_agrees_with_a_list_of_objects() {
     }
     heap.check_with(&caches.each_ref()).expect("a sound heap");
 }
+
+#[test]
+fn small_objects_do_not_pass_a_limit_while_free_pages_can_make_way() {
+    let (heap, platform) = heap();
+    let mut cache = Cache::new();
+    let mut large =
+        |mib: usize| heap.allocate_large(&mut cache, Bytes(mib * MIB), 8, Kind::Noscan, false).expect("memory");
+    let (below, _between, above, _end) = (large(8), large(1), large(8), large(1));
+    // SAFETY: neither is used again.
+    unsafe { heap.free_large(below) };
+    let mut end = usize::MAX;
+    while heap.release_below(&mut end, Portion::Any).is_some() {}
+    // SAFETY: as above.
+    unsafe { heap.free_large(above) };
+    let least = platform.free_memory();
+    heap.set_least_free(least);
+    let class = class(8192, Kind::Noscan);
+    for _ in 0..4 * MIB / 8192 {
+        allocate(heap, &mut cache, class).expect("memory");
+        assert!(platform.free_memory() >= least, "{:?} have made way", heap.released());
+    }
+    heap.check_with(&[&cache]).expect("a sound heap");
+}
