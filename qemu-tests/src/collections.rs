@@ -283,11 +283,25 @@ fn any_trace_of_a_vector_agrees_with_one_of_allocs() {
 fn a_vector_asks_before_it_dies_for_want_of_memory() {
     let mut numbers: GcVec<u64> = GcVec::from([1, 2, 3]);
     assert!(numbers.try_reserve(1 << 40).is_err() && numbers.try_reserve(usize::MAX).is_err());
+    assert!(GcVec::from([()]).try_reserve(usize::MAX).is_err());
     numbers.push(4);
     numbers[0] = 5;
     numbers.sort_unstable();
     assert_eq!(numbers, [2, 3, 4, 5]);
     assert_eq!(alloc::format!("{numbers:?}"), "[2, 3, 4, 5]");
+}
+
+#[kernel_test]
+fn an_index_out_of_bounds_leaves_a_vector_as_it_is() {
+    static LEFT: AtomicUsize = AtomicUsize::new(0);
+    struct Watched(GcVec<u64>);
+    impl Drop for Watched {
+        fn drop(&mut self) {
+            LEFT.store(self.0.len(), Relaxed);
+        }
+    }
+    assert!(go(|| Watched(GcVec::from([1, 2, 3])).0.swap_remove(7)).join().is_err());
+    assert_eq!(LEFT.load(Relaxed), 3);
 }
 
 static DROPPED: AtomicUsize = AtomicUsize::new(0);

@@ -23,7 +23,7 @@
 
 mod slices;
 
-pub(crate) use slices::{free_noscan, free_slice, new_noscan, new_slice, usable};
+pub(crate) use slices::{free_noscan, free_slice, new_noscan, new_slice, too_long, usable};
 
 use crate::addr::{Address, Bytes, Pages};
 use crate::cpu::{Allocating, ConstantClass, SafepointsHeld};
@@ -180,7 +180,7 @@ unsafe fn free_small(class: SpanClass, object: NonNull<u8>) {
     }
 }
 
-/// The rest of [`free_small`], which need save no register for it.
+/// The rest of [`free_small`], which so need save no register.
 ///
 /// # Safety
 /// As there.

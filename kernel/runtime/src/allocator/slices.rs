@@ -20,8 +20,13 @@ pub(crate) fn new_slice<T: Trace>(count: usize, zeroed: bool) -> Result<NonNull<
     match Layout::array::<T>(count) {
         Ok(layout) if layout.size() == 0 => Ok(NonNull::dangling()),
         Ok(layout) => allocate(layout, T::SLICE, zeroed).map(NonNull::cast),
-        Err(_) => Err(Exhausted { asked: Bytes(isize::MAX as usize), left: platform().free_memory() }),
+        Err(_) => Err(too_long()),
     }
+}
+
+/// More than any memory has.
+pub(crate) fn too_long() -> Exhausted {
+    Exhausted { asked: Bytes(isize::MAX as usize), left: platform().free_memory() }
 }
 
 /// Makes the room for `count` values free for others at once, as far as [`GlobalAlloc::dealloc`](core::alloc::GlobalAlloc::dealloc) does.

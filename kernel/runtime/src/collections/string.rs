@@ -62,7 +62,7 @@ impl GcString {
 
     /// O(appended), amortised. Go: `WriteString`.
     pub fn push_str(&mut self, text: &str) {
-        self.bytes.extend_from_slice(text.as_bytes());
+        self.bytes.append(text.as_bytes());
     }
 
     pub fn pop(&mut self) -> Option<char> {
@@ -93,7 +93,7 @@ impl GcString {
     /// A character goes on there.
     pub fn insert_str(&mut self, index: usize, text: &str) {
         assert!(self.is_char_boundary(index), "a character goes on at byte {index}");
-        self.bytes.extend_from_slice(text.as_bytes());
+        self.bytes.append(text.as_bytes());
         self.bytes[index..].rotate_right(text.len());
     }
 

@@ -80,7 +80,7 @@ impl<T: Trace> GcVec<T> {
     #[cold]
     #[inline(never)]
     fn grow(&mut self, additional: usize) -> Result<(), Exhausted> {
-        let needed = self.length.saturating_add(additional);
+        let needed = self.length.checked_add(additional).ok_or_else(allocator::too_long)?;
         let capacity = allocator::usable::<T>(next_capacity(needed, self.capacity));
         let elements = allocator::new_slice(capacity, false)?;
         // SAFETY: room for more than there are; the old places are given up.
@@ -187,8 +187,9 @@ impl<T: Trace> GcVec<T> {
 
     /// Takes an element out and puts the last in its place. O(1).
     pub fn swap_remove(&mut self, index: usize) -> T {
-        let last = self.pop().expect("an element to remove");
-        if index == self.length { last } else { self.replace(index, last) }
+        assert!(index < self.length, "index {index} of a GcVec of length {}", self.length);
+        self.swap(index, self.length - 1);
+        self.pop().expect("an element that is there")
     }
 
     /// Drops what is behind the first `length` elements, the last first. The capacity stays. O(dropped).
@@ -248,9 +249,21 @@ impl<T: Trace> GcVec<T> {
     }
 }
 
+impl<T: Noscan + Copy> GcVec<T> {
+    /// [`extend_from_slice`](GcVec::extend_from_slice) of what is copied as bytes.
+    pub(super) fn append(&mut self, elements: &[T]) {
+        self.reserve(elements.len());
+        // SAFETY: there is room for as many, in an object that nobody else has borrowed.
+        unsafe { typed_memory::copy(NonNull::from(elements).cast(), self.place(self.length), elements.len()) };
+        self.length += elements.len();
+    }
+}
+
 impl<T: Trace> Drop for GcVec<T> {
     fn drop(&mut self) {
-        self.truncate(0);
+        if mem::needs_drop::<T>() {
+            self.truncate(0);
+        }
         // SAFETY: nobody has a reference to the elements of what is dropped.
         unsafe { allocator::free_slice(self.elements, self.capacity) };
     }

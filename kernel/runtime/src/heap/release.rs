@@ -4,7 +4,8 @@
 //! the highest pages first, for the lowest are the next to be taken.
 //!
 //! Who has time releases whole huge pages only: an empty one costs nothing to unmap and to map again, while a piece of one would leave the
-//! rest of it in small pages. Where all are small it releases as much at a time. The memory limit and want of memory take the pieces too, once there is no whole one.
+//! rest of it in small pages. Where all are small it releases as much at a time. Who needs memory within a limit takes the pieces too, once
+//! there is no whole one; want of memory takes everything.
 
 use super::Heap;
 use super::find_object::SpanMap;

@@ -64,14 +64,14 @@ impl Sweep {
 
 impl Heap {
     /// After marking: what is not marked is garbage from now on, and every span is to be swept. [`live`](Heap::live) starts anew from what is
-    /// marked. Returns how much was found dead. O(1).
+    /// marked. O(1).
     ///
     /// For a stopped world whose caches have been flushed; everything was swept before it was marked.
-    pub(crate) fn begin_sweep(&self, marked: Bytes) -> Bytes {
+    pub(crate) fn begin_sweep(&self, marked: Bytes) {
         self.sweep.next_class.store(0, Relaxed);
         self.sweep.unswept.store(self.map.owned().0, Relaxed);
         self.sweep.generation.store(self.generation().wrapping_add(1), Relaxed);
-        Bytes(self.live.swap(marked.0, Relaxed) - marked.0)
+        self.live.store(marked.0, Relaxed);
     }
 
     /// Sweeps everything that is left.
