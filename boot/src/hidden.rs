@@ -1,8 +1,9 @@
 //! No reference may lie where the collector does not look. It reads aligned words, and scans no memory of alignment under 8; a packed
 //! type may lay a pointer across two words, or have so small an alignment.
 //!
-//! The compiler refuses to derive `Trace` for one, but not such a type without it, be it with a `Gc`, a `Box`, a reference, or a type
-//! parameter that turns out to be one. So the kernel's debug information is asked where each type of it, whoever wrote it, has its pointers.
+//! The compiler refuses to derive `Trace` for one, but not such a type without it, be it with a `Gc`, a `Box`, a
+//! reference, or a type parameter that turns out to be one. So the kernel's debug information is asked where each type
+//! of it, whoever wrote it, has its pointers.
 
 use std::collections::{BTreeSet, HashMap};
 

@@ -1,11 +1,12 @@
 //! The host's side of Tricolor, behind `./x`: builds the disk image, drives QEMU, decodes what comes back.
 //!
 //! 1. `compile` has Cargo build a bare-metal ELF file; `image` makes a disk and a table of `symbols` from it.
-//! 2. `hosted` starts a process that is the machine; `qemu` starts a `machine` on that disk and watches it; `console` tells its two streams apart and puts `lines` into call
-//!    chains; `monitor` asks it for its
-//!    registers when it hangs, and for its picture, which `screen` reads.
-//! 3. `run`, `debug`, `profile`, `image`, `test`, `soak`, `bench`, `fuzz`, `miri` and `doctor` are the commands. Ends with the program's status, 1 if something went wrong on the way, 2 if
-//!    it was asked for the wrong way, 124 if it took too long.
+//! 2. `hosted` starts a process that is the machine; `qemu` starts a `machine` on that disk and watches it; `console`
+//!    tells its two streams apart and puts `lines` into call chains; `monitor` asks it for its registers when it hangs,
+//!    and for its picture, which `screen` reads.
+//! 3. `run`, `debug`, `profile`, `image`, `test`, `soak`, `bench`, `fuzz`, `miri` and `doctor` are the commands. Ends
+//!    with the program's status, 1 if something went wrong on the way, 2 if it was asked for the wrong way, 124 if it
+//!    took too long.
 
 mod bench;
 mod compile;

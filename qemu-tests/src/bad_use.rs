@@ -1,8 +1,8 @@
 //! Requests that no memory could meet, and odd ones that must be met: an error or the caller's end. After each
 //! test its runner finds the heap sound.
 //!
-//! Unsafe here: asking the global allocator without a collection in between. The compiler leaves out an allocation that nobody looks at, and
-//! takes it for one that succeeds: hence `black_box`.
+//! Unsafe here: asking the global allocator without a collection in between. The compiler leaves out an allocation that
+//! nobody looks at, and takes it for one that succeeds: hence `black_box`.
 
 use alloc::alloc::{alloc, alloc_zeroed, dealloc, realloc};
 use alloc::boxed::Box;

@@ -59,7 +59,8 @@ fn held_ring_survives() -> bool {
     is_ring(ring)
 }
 
-/// In a boot of its own: a stale word of an earlier test in a frame of the main thread's may point into so large a ring, and holds all of it.
+/// In a boot of its own: a stale word of an earlier test in a frame of the main thread's may point into so large a
+/// ring, and holds all of it.
 #[kernel_test(status = 0)]
 fn a_ring_of_a_million_nodes_is_held_whole_and_dropped_whole() {
     assert!(leaves_nothing(held_ring_survives));

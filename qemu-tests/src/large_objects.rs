@@ -1,4 +1,5 @@
-//! A large object is zeroed with safepoints let in: others run meanwhile, and a collection neither frees it nor believes what is still in it.
+//! A large object is zeroed with safepoints let in: others run meanwhile, and a collection neither frees it nor
+//! believes what is still in it.
 
 use crate::canary::{Hidden, hatch_into, overwrite_dead_frames};
 use alloc::vec;

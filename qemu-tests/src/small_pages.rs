@@ -88,7 +88,8 @@ fn is_on_huge_page(at: usize) -> bool {
     testing::platform().on_huge_pages(whole) == Some(Bytes(2 * MIB))
 }
 
-/// All memory that was given back is taken again. In a boot of its own: what other tests leave free of a huge page in use is taken in pieces.
+/// All memory that was given back is taken again. In a boot of its own: what other tests leave free of a huge page in
+/// use is taken in pieces.
 #[kernel_test(unstressed, mem = "384M")]
 fn ambiguous_objects_lie_on_small_pages_and_precise_ones_on_huge_pages() {
     let before = memory_stats();

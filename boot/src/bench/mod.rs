@@ -27,7 +27,8 @@ const ENOUGH: Duration = Duration::from_secs(18 * 60);
 const ENOUGH_QUICK: Duration = Duration::from_secs(3 * 60);
 const USUAL_RUNS: u32 = 3;
 
-/// Memory is cleared and copied by stores: TCG carries `rep stosb` out byte by byte, and Linux uses it wherever the CPU says that it is fast.
+/// Memory is cleared and copied by stores: TCG carries `rep stosb` out byte by byte, and Linux uses it wherever the CPU
+/// says that it is fast.
 const CPU: [&str; 2] = ["-cpu", "max,-erms,-fsrm"];
 
 #[derive(clap::Args)]

@@ -18,9 +18,9 @@ use crate::qemu::host_load;
 const PATIENCE: Duration = Duration::from_secs(120);
 const NAME: &str = "bios::debug::gdb_shows_threads_spans_and_objects";
 
-/// While the tour's stack grows, main waits for that; the first object is in a span that the CPU allocates from. In its overflow a thread
-/// stands in its loop, the one that will overflow runs (and main may be waiting yet or not, for the timer takes turns by then); the lists of
-/// the chapter before fill some spans.
+/// While the tour's stack grows, main waits for that; the first object is in a span that the CPU allocates from. In its
+/// overflow a thread stands in its loop, the one that will overflow runs (and main may be waiting yet or not, for the
+/// timer takes turns by then); the lists of the chapter before fill some spans.
 const COMMANDS: &[&str] = &[
     "echo @entry\\n",
     "bt 1",

@@ -1,8 +1,9 @@
-//! A machine kept as it stands at the kernel's entry. The way there, through firmware and boot loader, is the same for every test that has a
-//! boot of its own, and ten times as long as most of these take.
+//! A machine kept as it stands at the kernel's entry. The way there, through firmware and boot loader, is the same for
+//! every test that has a boot of its own, and ten times as long as most of these take.
 //!
-//! 1. gdb's stub lets a machine run up to the kernel's first instruction. QEMU hands no machine over that stands at a breakpoint, only one that
-//!    ran when it was stopped: so it runs on the spot, by a jump to itself in that instruction's place, and the monitor stops it.
+//! 1. gdb's stub lets a machine run up to the kernel's first instruction. QEMU hands no machine over that stands at a
+//!    breakpoint, only one that ran when it was stopped: so it runs on the spot, by a jump to itself in that
+//!    instruction's place, and the monitor stops it.
 //! 2. The instruction is put back, and the machine's state goes into a file: QEMU's migration.
 //! 3. A test's machine begins with that state. What is its own comes through fw_cfg, of which the kernel has read nothing by then.
 

@@ -1,5 +1,5 @@
-//! The tests in the crate qemu-tests: which run together in one boot, and what their boots say. The same source is a kernel for the machine and
-//! a process, whose start is a boot here too.
+//! The tests in the crate qemu-tests: which run together in one boot, and what their boots say. The same source is a
+//! kernel for the machine and a process, whose start is a boot here too.
 //!
 //! The binary's section `test_names` has a line for each: its path, then `key=value` words. `status=2` makes that exit the
 //! pass (a boot of its own), `says=WORDS|WORDS` (underscores for blanks) must be on its console then (`!WORDS` must not),

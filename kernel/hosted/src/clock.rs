@@ -39,8 +39,8 @@ pub(crate) fn now() -> u64 {
     monotonic_ns() - BEGAN_NS.load(Relaxed)
 }
 
-/// So long at least the interrupted code runs before the next signal. Linux delivers one that is due as the last one's handler returns: code
-/// whose handler always asks for another at once would not get on by one instruction.
+/// So long at least the interrupted code runs before the next signal. Linux delivers one that is due as the last one's
+/// handler returns: code whose handler always asks for another at once would not get on by one instruction.
 const LEAST_NS: u64 = 50_000;
 
 /// One signal at `at_ns`, or soon.

@@ -7,7 +7,8 @@ use runtime::addr::Bytes;
 #[global_allocator]
 static HEAP: runtime::Collected = runtime::Collected;
 
-/// An allocation that cannot fail has failed: the thread ends, or everything with its main thread. `try_reserve` and its like do not come here.
+/// An allocation that cannot fail has failed: the thread ends, or everything with its main thread. `try_reserve` and
+/// its like do not come here.
 #[alloc_error_handler]
 fn out_of_memory(layout: Layout) -> ! {
     runtime::out_of_memory(runtime::Exhausted { asked: Bytes(layout.size()), left: crate::memory::free_memory() })

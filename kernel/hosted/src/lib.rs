@@ -11,11 +11,12 @@
 //! | fw_cfg                              | the command line, and the environment below                        |
 //! | the exit port                       | the exit status                                                    |
 //!
-//! A CPU is a thread of Linux's. The compiler uses vector registers and the red zone here, so a stopped thread's references may lie in them:
-//! both are scanned.
+//! A CPU is a thread of Linux's. The compiler uses vector registers and the red zone here, so a stopped thread's
+//! references may lie in them: both are scanned.
 //!
-//! **Libc** is used for system calls. They run on green threads' stacks too, which is sound because those that we make need next to no stack,
-//! are bound before `main` (`-z now`), and keep nothing in thread-locals but `errno`. Whatever allocates, locks or keeps state is not called.
+//! **Libc** is used for system calls. They run on green threads' stacks too, which is sound because those that we make
+//! need next to no stack, are bound before `main` (`-z now`), and keep nothing in thread-locals but `errno`. Whatever
+//! allocates, locks or keeps state is not called.
 //!
 //! **Environment**, set by `./x run --hosted`; all of it may be missing:
 //!

@@ -8,7 +8,8 @@ use runtime::platform::Platform;
 #[global_allocator]
 static HEAP: runtime::Collected = runtime::Collected;
 
-/// An allocation that cannot fail has failed: the thread ends, or the kernel with its main thread. `try_reserve` and its like do not come here.
+/// An allocation that cannot fail has failed: the thread ends, or the kernel with its main thread. `try_reserve` and
+/// its like do not come here.
 #[alloc_error_handler]
 fn out_of_memory(layout: Layout) -> ! {
     runtime::out_of_memory(runtime::Exhausted {

@@ -1,7 +1,8 @@
 //! Unwinding: the crate `unwinding` walks the frames by the tables that the linker gathered.
 //!
-//! It asks for SSE's and x87's control words to be there (control.rs sees to it), for 17 KiB of stack, and for no memory: the exception lies
-//! where the runtime keeps it. Functions in assembly have no entry in the tables; the walk ends at them.
+//! It asks for SSE's and x87's control words to be there (control.rs sees to it), for 17 KiB of stack, and for no
+//! memory: the exception lies where the runtime keeps it. Functions in assembly have no entry in the tables; the walk
+//! ends at them.
 //!
 //! The hosted platform compiles this file too.
 

@@ -3,9 +3,10 @@
 //! 1. The old interval timer's channel 0 counts down once, 55 ms at the most. Each interrupt of the APIC's timer, every 10 ms, winds it up
 //!    again ([`feed`]), so it does not expire as long as interrupts are taken. This costs three port writes a tick.
 //! 2. When it does expire, the I/O APIC delivers that as an NMI: it comes through `cli`. The handler winds the timer up again and counts.
-//! 3. After [`STRIKES`] in a row that found interrupts off the CPU is stuck: registers, section and threads are printed, status 2. A collection
-//!    runs with interrupts off and may take long, and so may a no-safepoint section, in which a tick is only noted and the next not yet set:
-//!    they get [`STRIKES_WORKING`]. A report that goes on and on feeds the watchdog by its words.
+//! 3. After [`STRIKES`] in a row that found interrupts off the CPU is stuck: registers, section and threads are
+//!    printed, status 2. A collection runs with interrupts off and may take long, and so may a no-safepoint section, in
+//!    which a tick is only noted and the next not yet set: they get [`STRIKES_WORKING`]. A report that goes on and on
+//!    feeds the watchdog by its words.
 //!
 //! An NMI while the timer has not expired is somebody else's (a button, a monitor, broken memory): the first is reported, all are counted.
 //!

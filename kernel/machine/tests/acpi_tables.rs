@@ -1,5 +1,5 @@
-//! Our parser of ACPI's tables against the crate `acpi`, on what QEMU's firmware really makes, and on that spoilt: where ours has nothing to
-//! object to, both read the same.
+//! Our parser of ACPI's tables against the crate `acpi`, on what QEMU's firmware really makes, and on that spoilt:
+//! where ours has nothing to object to, both read the same.
 //!
 //! A file of `corpus/acpi_tables` has the tables of one machine: for each its address (8 bytes), its length (4), its bytes. The crate
 //! believes what it reads, so it is asked only about tables that ours takes for right.

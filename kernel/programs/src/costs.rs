@@ -1,5 +1,5 @@
-//! What the machine takes for two things that Go pays for otherwise: a page fault that grows a stack, and the timer's interrupt, which stops
-//! a thread wherever it is.
+//! What the machine takes for two things that Go pays for otherwise: a page fault that grows a stack, and the timer's
+//! interrupt, which stops a thread wherever it is.
 
 use alloc::vec::Vec;
 use core::hint::black_box;

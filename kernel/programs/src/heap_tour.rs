@@ -1,7 +1,8 @@
 //! The heap's tour: an object of each kind, the way that each takes through the levels of the heap, and the way back.
 //!
-//! Every figure is read from the heap when it happens: where an object lies from its span, which levels were asked from their counts before
-//! and after. A part whose figures do not show what it says ends the program with status 1. The story is told in kernel/runtime/src/heap/mod.rs.
+//! Every figure is read from the heap when it happens: where an object lies from its span, which levels were asked from
+//! their counts before and after. A part whose figures do not show what it says ends the program with status 1. The
+//! story is told in kernel/runtime/src/heap/mod.rs.
 
 use alloc::boxed::Box;
 use alloc::string::String;

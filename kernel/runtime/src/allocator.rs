@@ -1,20 +1,23 @@
 //! Where objects come from: `Gc::new`, and the one global allocator, which is the collected heap.
 //!
-//! 1. The class of an object is a constant of its type; this CPU's cache has a span of it. Taking a slot, writing the value and, for a precise
-//!    object, its pointer mask is one no-safepoint section: the collector never sees half an object. Tiny objects, of fewer than 16 bytes
-//!    without references, share slots (heap/tiny.rs); the global allocator's never do, for it frees them one by one.
+//! 1. The class of an object is a constant of its type; this CPU's cache has a span of it. Taking a slot, writing the
+//!    value and, for a precise object, its pointer mask is one no-safepoint section: the collector never sees half an
+//!    object. Tiny objects, of fewer than 16 bytes without references, share slots (heap/tiny.rs); the global
+//!    allocator's never do, for it frees them one by one.
 //! 2. An empty cache is refilled on the CPU's own stack. The heap never collects; it says [`Shortage`], and here it is decided: at the
 //!    trigger, collect and go on; without memory, collect, give the memory of free pages back, and try once more, unless GOGC=off; then it
 //!    is [`Exhausted`].
-//! 3. Plain Rust collections allocate through the global allocator. A layout of alignment under 8 cannot hold a reference, and is never
-//!    scanned (`String`, `Vec<u8>`). One of 8 and more may, and every word of it counts. One byte is added there, so that a pointer one
-//!    past the end stays inside the object. The linker inlines what of it is called `__rust_alloc` and `__rust_dealloc` into who calls them,
-//!    for it is short, and a constant layout's class is folded there; the rest, taking and freeing a slot, is out of line.
+//! 3. Plain Rust collections allocate through the global allocator. A layout of alignment under 8 cannot hold a
+//!    reference, and is never scanned (`String`, `Vec<u8>`). One of 8 and more may, and every word of it counts. One
+//!    byte is added there, so that a pointer one past the end stays inside the object. The linker inlines what of it is
+//!    called `__rust_alloc` and `__rust_dealloc` into who calls them, for it is short, and a constant layout's class is
+//!    folded there; the rest, taking and freeing a slot, is out of line.
 //! 4. `dealloc` and [`Gc::free`](crate::Gc::free) reuse the slot at once if its span is in this CPU's cache; otherwise who next takes or
 //!    sweeps the span finds it (heap/free.rs). No memory of a collection that was forgotten is ever lost: unreachable is unreachable.
 //!
-//! A limit that Rust's layouts do not let us close: an owner inside a *packed* struct (`#[repr(packed)] struct P(u8, Box<u64>)`) has no aligned
-//! address, on a stack or in a block of alignment 1, and what it owns is not found. A kernel with such a type is not booted (boot/src/hidden.rs).
+//! A limit that Rust's layouts do not let us close: an owner inside a *packed* struct (`#[repr(packed)] struct P(u8,
+//! Box<u64>)`) has no aligned address, on a stack or in a block of alignment 1, and what it owns is not found. A kernel
+//! with such a type is not booted (boot/src/hidden.rs).
 //!
 //! A handler that allocates is a bug, and thrown.
 //!
@@ -379,8 +382,8 @@ pub fn out_of_memory(exhausted: Exhausted) -> ! {
 /// The global allocator: the collected heap. A kernel declares its one with `#[global_allocator]`.
 pub struct Collected;
 
-/// How a layout is kept: its class (`None`: large), and the size with the byte that keeps an end pointer inside. No layout any more: rounded
-/// up to its alignment it may be more than isize::MAX.
+/// How a layout is kept: its class (`None`: large), and the size with the byte that keeps an end pointer inside. No
+/// layout any more: rounded up to its alignment it may be more than isize::MAX.
 #[inline(always)]
 fn plan(layout: Layout) -> (Option<SpanClass>, Bytes, Kind) {
     let (kind, extra) = match layout.align() {

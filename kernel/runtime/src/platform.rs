@@ -79,7 +79,8 @@ pub unsafe trait Platform: Sync {
     fn reserve(&self, bytes: Bytes, align: usize) -> Option<Range>;
 
     /// Backs a reserved range (whole 4 KiB pages) with frames: readable, writable, never executable. All or nothing.
-    /// The contents are unspecified, but see [`commits_zeroes`](Platform::commits_zeroes). Uses 2 MiB frames where the range and the free memory allow.
+    /// The contents are unspecified, but see [`commits_zeroes`](Platform::commits_zeroes). Uses 2 MiB frames where the
+    /// range and the free memory allow.
     fn commit(&self, range: Range) -> Result<(), OutOfFrames>;
 
     /// Whether [`commit_small`](Platform::commit_small) is of any use: the platform can tell which pages were written to.
@@ -166,8 +167,8 @@ pub unsafe trait Platform: Sync {
     /// Calls `f`; true if an exception ended it.
     fn catch(&self, f: &mut dyn FnMut()) -> bool;
 
-    /// Unwinds the calling thread to its innermost [`catch`](Platform::catch), running destructors on the way. Takes no memory but 17 KiB of
-    /// stack. Returns only if there is no way there.
+    /// Unwinds the calling thread to its innermost [`catch`](Platform::catch), running destructors on the way. Takes no
+    /// memory but 17 KiB of stack. Returns only if there is no way there.
     fn raise(&self, exception: &Exception);
 
     /// Ends the machine with a status: 0 done, 1 the program failed, 2 a fatal runtime error.

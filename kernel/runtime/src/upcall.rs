@@ -60,8 +60,8 @@ pub fn panic(message: fmt::Arguments<'_>, place: Option<&Location<'_>>, can_unwi
     sched::panic(message, place, can_unwind);
 }
 
-/// For tests: a trap, of whatever kind, has stopped the running thread, and `f` looks at the world as the timer's interrupt would have found
-/// it there. `None` inside a no-safepoint section, where there is no safepoint.
+/// For tests: a trap, of whatever kind, has stopped the running thread, and `f` looks at the world as the timer's
+/// interrupt would have found it there. `None` inside a no-safepoint section, where there is no safepoint.
 ///
 /// # Safety
 /// As [`timer`].

@@ -1,5 +1,5 @@
-//! Faults survived, and those that are not survived but named: memory that runs out at any frame, overflows, stacks that are none, interrupts
-//! that nobody sent, NMIs at any instant, a handler that allocates.
+//! Faults survived, and those that are not survived but named: memory that runs out at any frame, overflows, stacks
+//! that are none, interrupts that nobody sent, NMIs at any instant, a handler that allocates.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -108,7 +108,8 @@ fn memory_runs_out_at_each_frame_in_turn() {
     }
 }
 
-/// A huge page that is refused comes in pieces, a stack's frame from the reserve: nobody misses one frame, though GOGC=off asks for none again.
+/// A huge page that is refused comes in pieces, a stack's frame from the reserve: nobody misses one frame, though
+/// GOGC=off asks for none again.
 #[kernel_test(cmdline = "GOGC=off,GOTRACEBACK=none")]
 fn one_frame_is_refused_each_in_turn() {
     for least in [300, 100] {

@@ -1,4 +1,5 @@
-//! What only a machine has: page tables, ACPI's tables, a watchdog, interrupts that nobody sent, stacks that are none, frames that can be refused.
+//! What only a machine has: page tables, ACPI's tables, a watchdog, interrupts that nobody sent, stacks that are none,
+//! frames that can be refused.
 
 mod faults;
 mod frames;

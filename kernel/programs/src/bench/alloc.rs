@@ -18,7 +18,8 @@ struct Scan<const REST: usize> {
     _rest: [u8; REST],
 }
 
-/// Where a row stores what it allocates: a static that is `#[used]`, else the compiler, which sees that nobody reads it, stores nothing there.
+/// Where a row stores what it allocates: a static that is `#[used]`, else the compiler, which sees that nobody reads
+/// it, stores nothing there.
 type Sink<T> = GcCell<Option<Gc<T>>>;
 
 struct Row {

@@ -1,5 +1,6 @@
-//! Blocks of every size class and kind, also large ones: what their owners give back, what is freed by hand, what grows and shrinks, and what
-//! only the collector finds dead. What is in a block is computed from its seed, and looked at whenever the block is touched.
+//! Blocks of every size class and kind, also large ones: what their owners give back, what is freed by hand, what grows
+//! and shrinks, and what only the collector finds dead. What is in a block is computed from its seed, and looked at
+//! whenever the block is touched.
 //!
 //! Unsafe here: freeing by hand; the bug that is planted on demand.
 

@@ -13,13 +13,14 @@ type Table<K, V> = HashMap<K, V, MapHash, MapMemory<K, V>>;
 
 /// A hash map whose memory the collector never reads if keys and values hold no references; else every word of it may be one.
 ///
-/// The hash is foldhash with a seed that is another at every boot, so that strangers who choose the keys cannot make it slow. It is the same for
-/// all maps of a boot: two with the same history are iterated in the same order (Go's are not). `GODEBUG=randseed=N` sets it, for a run to
-/// repeat.
+/// The hash is foldhash with a seed that is another at every boot, so that strangers who choose the keys cannot make it
+/// slow. It is the same for all maps of a boot: two with the same history are iterated in the same order (Go's are
+/// not). `GODEBUG=randseed=N` sets it, for a run to repeat.
 ///
-/// O(1) for each operation, amortised; what inserts may grow the table to twice its size, in one go, and then asks for memory as
-/// [`GcVec::push`](crate::GcVec::push) does. Nothing blocks. Entries are dropped as those of a `HashMap` are; see the room's head for what a
-/// collected object owns. Not for several threads at once without a lock, which the compiler sees to.
+/// O(1) for each operation, amortised; what inserts may grow the table to twice its size, in one go, and then asks for
+/// memory as [`GcVec::push`](crate::GcVec::push) does. Nothing blocks. Entries are dropped as those of a `HashMap` are;
+/// see the room's head for what a collected object owns. Not for several threads at once without a lock, which the
+/// compiler sees to.
 pub struct GcMap<K: Trace, V: Trace>(Table<K, V>);
 
 // SAFETY: a table is a pointer to its memory and numbers, each in words of their own, and changes through `&mut` only; which word is the

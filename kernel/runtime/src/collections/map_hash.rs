@@ -1,7 +1,9 @@
-//! How maps hash: foldhash, with one seed for all maps of a boot. Go: `memhash` in alg.go, seeded in rand.go; there each map has its own, too.
+//! How maps hash: foldhash, with one seed for all maps of a boot. Go: `memhash` in alg.go, seeded in rand.go; there
+//! each map has its own, too.
 //!
-//! The seed is the platform's chance, so that nobody who chooses the keys knows which of them fall together. It is no secret to be kept with
-//! more care: foldhash is no cryptographic hash. `GODEBUG=randseed=N` sets it, and then a run repeats another, the order of iteration included.
+//! The seed is the platform's chance, so that nobody who chooses the keys knows which of them fall together. It is no
+//! secret to be kept with more care: foldhash is no cryptographic hash. `GODEBUG=randseed=N` sets it, and then a run
+//! repeats another, the order of iteration included.
 
 use core::hash::BuildHasher;
 use foldhash::SharedSeed;

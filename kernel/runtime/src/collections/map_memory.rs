@@ -9,7 +9,8 @@ use core::alloc::{AllocError, Allocator, GlobalAlloc, Layout};
 use core::marker::PhantomData;
 use core::ptr::NonNull;
 
-/// hashbrown's handle to the heap. Nobody outside gets hold of one: with it a table of references could be put where the collector never looks.
+/// hashbrown's handle to the heap. Nobody outside gets hold of one: with it a table of references could be put where
+/// the collector never looks.
 pub struct MapMemory<K, V>(PhantomData<fn(K, V)>);
 
 impl<K: Trace, V: Trace> MapMemory<K, V> {
@@ -26,8 +27,8 @@ impl<K, V> Clone for MapMemory<K, V> {
     }
 }
 
-// SAFETY: blocks are the heap's, as large and as aligned as asked; they stay where they are while the table's pointer into them is found. All
-// handles of a type are the same.
+// SAFETY: blocks are the heap's, as large and as aligned as asked; they stay where they are while the table's pointer
+// into them is found. All handles of a type are the same.
 unsafe impl<K: Trace, V: Trace> Allocator for MapMemory<K, V> {
     fn allocate(&self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
         let block = if Self::IS_NOSCAN {

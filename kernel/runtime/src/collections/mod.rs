@@ -9,9 +9,9 @@
 //! | [`GcString`] | `strings.Builder` | noscan                                                             |
 //! | [`GcMap<K, V>`] | `map[K]V`      | noscan if keys and values are, else ambiguous                      |
 //!
-//! They own their elements as `Vec` does: who drops one drops those, and its memory is free for others at once. One that lies in an object
-//! of the heap is not dropped when the object dies, for the collector runs no drop glue: what the elements own *in the heap* dies with them,
-//! anything else (a lock held, a thread to be joined) is never let go.
+//! They own their elements as `Vec` does: who drops one drops those, and its memory is free for others at once. One
+//! that lies in an object of the heap is not dropped when the object dies, for the collector runs no drop glue: what
+//! the elements own *in the heap* dies with them, anything else (a lock held, a thread to be joined) is never let go.
 //!
 //! Where the elements may hold references, nobody gets a `&mut` to one of a [`GcVec`]: all that is written there goes through
 //! gc/typed_memory.rs, where a concurrent collector's write barrier can stand. A [`GcMap`]'s memory is ambiguous then, and such a collector

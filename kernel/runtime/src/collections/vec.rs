@@ -1,7 +1,7 @@
 //! `GcVec<T>`: elements side by side, as many as come. Go: `[]T` and `append`.
 //!
-//! Invariant: behind the last element there are zero bytes up to the capacity, if elements may hold references: what was taken out is kept no
-//! longer, and a collection may come at any time.
+//! Invariant: behind the last element there are zero bytes up to the capacity, if elements may hold references: what
+//! was taken out is kept no longer, and a collection may come at any time.
 //!
 //! Unsafe here: the elements' places.
 #![allow(unsafe_code)]
@@ -18,9 +18,10 @@ use core::slice;
 
 /// A vector whose memory the collector reads by the type of its elements, and that grows as Go's `append` does. Three words.
 ///
-/// Everything of a slice that only reads is there (`iter`, `get`, `first`, `binary_search`, `v[i]`, `v[1..]`). What writes is here; an element is
-/// changed by [`set`](GcVec::set), never through a `&mut` (that of numbers may be: a `GcVec<u64>` is a `&mut [u64]` too). Elements are dropped
-/// as those of a `Vec` are, but the last first; see the room's head for what a collected object owns.
+/// Everything of a slice that only reads is there (`iter`, `get`, `first`, `binary_search`, `v[i]`, `v[1..]`). What
+/// writes is here; an element is changed by [`set`](GcVec::set), never through a `&mut` (that of numbers may be: a
+/// `GcVec<u64>` is a `&mut [u64]` too). Elements are dropped as those of a `Vec` are, but the last first; see the
+/// room's head for what a collected object owns.
 ///
 /// Indices out of bounds panic. Memory is asked for where it says *may grow*: a collection may come, and without memory the calling thread
 /// ends, as in [`Gc::new`]; [`try_reserve`](GcVec::try_reserve) asks instead. Nothing blocks.
@@ -32,7 +33,8 @@ pub struct GcVec<T: Trace> {
     owns: PhantomData<T>,
 }
 
-// SAFETY: the first word leads to the elements' object (or nowhere, outside the heap); the others are numbers. It changes through `&mut` only.
+// SAFETY: the first word leads to the elements' object (or nowhere, outside the heap); the others are numbers. It
+// changes through `&mut` only.
 unsafe impl<T: Trace> Trace for GcVec<T> {
     const SCAN: Scan = Scan::Precise(1);
     const SURE: bool = true;
@@ -66,8 +68,8 @@ impl<T: Trace> GcVec<T> {
         self
     }
 
-    /// Room for so many more, at once. May grow, by Go's rule: doubled if that is enough and there were less than 256, later about 1.25 times
-    /// as much, and what the memory's size class has beyond that. Go: `slices.Grow`.
+    /// Room for so many more, at once. May grow, by Go's rule: doubled if that is enough and there were less than 256,
+    /// later about 1.25 times as much, and what the memory's size class has beyond that. Go: `slices.Grow`.
     pub fn reserve(&mut self, additional: usize) {
         self.try_reserve(additional).unwrap_or_else(|exhausted| allocator::out_of_memory(exhausted));
     }

@@ -108,8 +108,9 @@ impl Drop for SafepointsHeld {
 pub(crate) struct Allocating(ManuallyDrop<SafepointsHeld>);
 
 impl Allocating {
-    /// Where no section is open, a store begins one. Counting up would have to wait for the counting down of the allocation before it, which
-    /// through GS no processor forwards quickly: ten cycles each way, more than all the rest of an allocation.
+    /// Where no section is open, a store begins one. Counting up would have to wait for the counting down of the
+    /// allocation before it, which through GS no processor forwards quickly: ten cycles each way, more than all the
+    /// rest of an allocation.
     ///
     /// Between the look and the store the thread may be stopped, or lose its processor to others. When it goes on, the word is zero again:
     /// a handler that finds no section acts and notes nothing, and what was noted in others' sections was done at the end of theirs.

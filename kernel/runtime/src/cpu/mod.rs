@@ -8,8 +8,8 @@
 //! 1. [`SafepointsHeld::enter`] touches the stack below RSP, so that the stack grows now, or the thread overflows now, while it may:
 //!    inside a section there is no good answer to either. Then it counts up.
 //!    An allocation, never inside another section, begins its own by a store instead ([`Allocating::enter`]).
-//! 2. Leaving counts down, and the same instruction says whether anything was noted. An interrupt before it notes, one behind it sees a zero
-//!    counter and acts by itself, so nothing is missed (held.rs, section.rs).
+//! 2. Leaving counts down, and the same instruction says whether anything was noted. An interrupt before it notes, one
+//!    behind it sees a zero counter and acts by itself, so nothing is missed (held.rs, section.rs).
 //! 3. Slow paths that need more stack than that run on the CPU's own stack ([`SafepointsHeld::on_system_stack`], Go's `systemstack`;
 //!    stacks.rs).
 //!

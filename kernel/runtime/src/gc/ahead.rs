@@ -1,5 +1,6 @@
-//! References that the marker has met and not followed yet, while the processor fetches what they lead to. Go's marker asks for an object when
-//! it goes on its queue (`greyobject`); OCaml's has a ring as this one is (major_gc.c, `prefetch_buffer`).
+//! References that the marker has met and not followed yet, while the processor fetches what they lead to. Go's marker
+//! asks for an object when it goes on its queue (`greyobject`); OCaml's has a ring as this one is (major_gc.c,
+//! `prefetch_buffer`).
 //!
 //! To follow a reference at once is to wait for memory three times: for its span's record, for the marks, for the object. So it waits here,
 //! first in, first out, until some dozens of others have been met. By then all of it has come, and the waits of all were one.

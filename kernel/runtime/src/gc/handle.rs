@@ -1,5 +1,5 @@
-//! `Gc<T>`: a handle to a collected object, one word, copied freely. Go: an ordinary pointer. Those of slices (slice.rs) and of `dyn Trait` are
-//! two words, as references to them are: where it is, and its length or its methods.
+//! `Gc<T>`: a handle to a collected object, one word, copied freely. Go: an ordinary pointer. Those of slices
+//! (slice.rs) and of `dyn Trait` are two words, as references to them are: where it is, and its length or its methods.
 //!
 //! It is a root wherever it lies where the collector looks: on a stack, in a register, in a static, in a thread's record, in
 //! another object; but not between two words, in a packed struct, where no scan would see it. A kernel with such a type in it is not booted
@@ -22,8 +22,9 @@ use core::ptr::{self, NonNull};
 /// The object is shared and never moves. What shall change in it is a [`GcCell`](crate::GcCell), an atomic, or a cell of core's (which
 /// makes the object ambiguous).
 ///
-/// `Gc<dyn Trait>` (Go: an interface with a pointer in it) comes from a `Gc<T>` where it is expected, as with `Box`; `Gc<[T; N]>` becomes a
-/// `Gc<[T]>` so. They have two words, so no [`GcCell`](crate::GcCell) holds one; an object that does may be held by one: `Gc<Gc<dyn Trait>>`.
+/// `Gc<dyn Trait>` (Go: an interface with a pointer in it) comes from a `Gc<T>` where it is expected, as with `Box`;
+/// `Gc<[T; N]>` becomes a `Gc<[T]>` so. They have two words, so no [`GcCell`](crate::GcCell) holds one; an object that
+/// does may be held by one: `Gc<Gc<dyn Trait>>`.
 ///
 /// A packed struct with one in it derives no `Trace`, and no kernel that has it is booted:
 /// ```compile_fail
@@ -86,8 +87,8 @@ impl<T: Trace + 'static> Gc<T> {
     /// One whose span this CPU allocates from no more makes room there, for who takes the span next. Cost: some 30 instructions, twice as
     /// many in such a span; a lock for a large object.
     ///
-    /// What is no living object of this type's size, or has been freed before, is fatal. Not seen: that it was freed, and its memory given out
-    /// again as an object of the same size.
+    /// What is no living object of this type's size, or has been freed before, is fatal. Not seen: that it was freed,
+    /// and its memory given out again as an object of the same size.
     ///
     /// # Safety
     /// Nobody uses the object again, by this handle or any copy of it or by a reference.

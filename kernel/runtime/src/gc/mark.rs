@@ -1,10 +1,10 @@
 //! Marking: from the roots to everything that can be reached. Go: mgcmark.go.
 //!
-//! A word becomes an object by its page's owner and its slot (heap/find_object.rs). What looks like a reference but is not one finds no span,
-//! a free slot, or at worst an object that is kept one cycle too long.
+//! A word becomes an object by its page's owner and its slot (heap/find_object.rs). What looks like a reference but is
+//! not one finds no span, a free slot, or at worst an object that is kept one cycle too long.
 //!
-//! 1. [`meet`](Marker::meet) reads a word. If it points into the heap's memory, the processor is told to fetch what it leads to, and it waits
-//!    in a queue (ahead.rs) until as many others have been met as that takes.
+//! 1. [`meet`](Marker::meet) reads a word. If it points into the heap's memory, the processor is told to fetch what it
+//!    leads to, and it waits in a queue (ahead.rs) until as many others have been met as that takes.
 //! 2. [`follow`](Marker::follow) marks its object, and puts the object's words that may be references on the stack (grey.rs).
 //! 3. [`scan`](Marker::scan) takes them from there, and meets each.
 //!

@@ -9,9 +9,9 @@
 //! 3. *Mark.* All objects are white: no mark. The roots are made grey (roots.rs): marked, and waiting in [`GreyWork`]. Then, until none
 //!    is left, a grey object's references are made grey and it is black (mark.rs). What may hold a reference but need not, a stack word
 //!    say, is looked up in the span tables, and believed if it points into an allocated object.
-//! 4. *Sweep.* What is white is garbage, and all spans are unswept. The program runs again; whoever needs a span sweeps some, and what is left
-//!    a CPU with nothing to do, or who collects next, before its stop. Each span's mark bits become its allocation bits; a span without a
-//!    mark goes back to the page heap (heap/sweep.rs).
+//! 4. *Sweep.* What is white is garbage, and all spans are unswept. The program runs again; whoever needs a span sweeps
+//!    some, and what is left a CPU with nothing to do, or who collects next, before its stop. Each span's mark bits
+//!    become its allocation bits; a span without a mark goes back to the page heap (heap/sweep.rs).
 //!
 //! A second, slow collector's first half judges the marks when asked to, and other switches make mistakes show early (verify/).
 //!

@@ -2,8 +2,9 @@
 //!
 //! 1. After each collection there are two goals: the heap keeps what it will need until the next one, and a tenth more ([`retained`]); and
 //!    where there is a memory limit, all memory together stays 5 % below it.
-//! 2. The timer's tick, which comes to an idle CPU too, releases at most one portion when a goal is exceeded (heap/release.rs): a huge page,
-//!    or for the limit any run of at most 4 MiB. After each it rests 99 times as long as that took: 1 % of a CPU.
+//! 2. The timer's tick, which comes to an idle CPU too, releases at most one portion when a goal is exceeded
+//!    (heap/release.rs): a huge page, or for the limit any run of at most 4 MiB. After each it rests 99 times as long
+//!    as that took: 1 % of a CPU.
 //! 3. It goes down from the highest page, and begins again at the top a second after it has found nothing more.
 //!
 //! It is never a green thread: one in a loop could keep it from running.

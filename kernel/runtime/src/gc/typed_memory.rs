@@ -1,8 +1,8 @@
 //! Writing to memory that the collector reads by type: the one place where a write barrier can stand for the elements of slices and
 //! collections, as [`GcCell::set`](crate::GcCell::set) is for cells. Go: `typedmemmove`, `typedmemclr` in mbarrier.go.
 //!
-//! This collector marks in one stop of the world, so there is no barrier yet. A concurrent one shades what is stored (after the store, as in
-//! cell.rs), for elements whose type is not noscan.
+//! This collector marks in one stop of the world, so there is no barrier yet. A concurrent one shades what is stored
+//! (after the store, as in cell.rs), for elements whose type is not noscan.
 //!
 //! Unsafe here: the callers' places.
 #![allow(unsafe_code)]

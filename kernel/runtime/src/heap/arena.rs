@@ -7,9 +7,9 @@
 //! owners, one per 8 KiB page       |A A A . B C C C C …|
 //! ```
 //!
-//! A chunk is mapped by huge pages, or for ambiguous objects by small ones. Whichever are needed are added at the end: so one table, and one
-//! comparison with the end, serve for both. Each arena's owners are 64 KiB of their table. Everything here is under the page heap's lock;
-//! `find_object` reads what it publishes.
+//! A chunk is mapped by huge pages, or for ambiguous objects by small ones. Whichever are needed are added at the end:
+//! so one table, and one comparison with the end, serve for both. Each arena's owners are 64 KiB of their table.
+//! Everything here is under the page heap's lock; `find_object` reads what it publishes.
 
 use super::find_object::{Owner, SpanMap};
 use super::pages::CHUNK_PAGES;

@@ -1,21 +1,26 @@
-//! Explicit free: who knows that an object is dead gives its memory back. Go: freegc in malloc.go, which 1.27's compiler calls under an experiment.
+//! Explicit free: who knows that an object is dead gives its memory back. Go: freegc in malloc.go, which 1.27's
+//! compiler calls under an experiment.
 //!
-//! 1. Is the slot in the span that this CPU has of the class, at a slot's base, and allocated? Then it is free from now on, and the first to
-//!    be given out again. Nothing else is asked: some 30 instructions. A cached span has been swept, and marking stops the world and begins by
-//!    emptying every cache, so that no phase of a collection sees such a slot half freed.
-//! 2. Otherwise the address is looked up ([`Heap::check_free`]): it must be a living object's, of that class, a large one's of as many pages.
-//!    Anything else is a program's error that would corrupt the heap later and elsewhere: [`BadFree`] names it.
+//! 1. Is the slot in the span that this CPU has of the class, at a slot's base, and allocated? Then it is free from now
+//!    on, and the first to be given out again. Nothing else is asked: some 30 instructions. A cached span has been
+//!    swept, and marking stops the world and begins by emptying every cache, so that no phase of a collection sees such
+//!    a slot half freed.
+//! 2. Otherwise the address is looked up ([`Heap::check_free`]): it must be a living object's, of that class, a large
+//!    one's of as many pages. Anything else is a program's error that would corrupt the heap later and elsewhere:
+//!    [`BadFree`] names it.
 //! 3. A large object's pages go back at once ([`Heap::free_large`]). A small one's span is in a list ([`Heap::release`]):
-//!    - swept: its allocation bits say what is alive, so the slot's is cleared, and who takes the span next has the slot. A span in the list of
-//!      full ones stays there, where nobody takes it, until the next cycle's sweep has found the room. Until either, the slot counts as live:
-//!      else who frees all by hand would never reach the trigger, and take fresh pages for ever. How many do so the span knows.
+//!    - swept: its allocation bits say what is alive, so the slot's is cleared, and who takes the span next has the
+//!      slot. A span in the list of full ones stays there, where nobody takes it, until the next cycle's sweep has
+//!      found the room. Until either, the slot counts as live: else who frees all by hand would never reach the
+//!      trigger, and take fresh pages for ever. How many do so the span knows.
 //!    - not yet swept: its marks say it, so the object's is cleared, and the sweep that is still to come frees it with the others.
 //! 4. Marking is no phase in which anything is freed: it is one stop of the world.
 //!
-//! So of each small object there is one bit that says whether it is alive, and who frees it twice finds it cleared. Nobody notices if the slot, or
-//! the pages, have been given out again between the two: that object is freed. Nor is noticed what has no bit: a tiny object (left to the
-//! collector), and one in a span that *another* CPU has cached, whose bits are that CPU's to write (left to the next cycle, which finds it dead;
-//! there is one CPU as yet, and a section is all the lock that the lists' spans need).
+//! So of each small object there is one bit that says whether it is alive, and who frees it twice finds it cleared.
+//! Nobody notices if the slot, or the pages, have been given out again between the two: that object is freed. Nor is
+//! noticed what has no bit: a tiny object (left to the collector), and one in a span that *another* CPU has cached,
+//! whose bits are that CPU's to write (left to the next cycle, which finds it dead; there is one CPU as yet, and a
+//! section is all the lock that the lists' spans need).
 //!
 //! Unsafe here: functions whose caller promises that the object is dead.
 #![allow(unsafe_code)]
@@ -44,8 +49,8 @@ enum Found {
 }
 
 impl Cache {
-    /// Makes the slot of a dead object free for the next allocation on this CPU, if its span is cached here: `true`. Otherwise does nothing,
-    /// and the object is to be [checked](Heap::check_free).
+    /// Makes the slot of a dead object free for the next allocation on this CPU, if its span is cached here: `true`.
+    /// Otherwise does nothing, and the object is to be [checked](Heap::check_free).
     ///
     /// # Safety
     /// If there is an object, it is not used any more.
@@ -86,7 +91,8 @@ impl Heap {
         }
     }
 
-    /// Makes the slot of an object free that is in no span of this CPU's cache: for who allocates from its span next, or for the next sweep.
+    /// Makes the slot of an object free that is in no span of this CPU's cache: for who allocates from its span next,
+    /// or for the next sweep.
     ///
     /// # Safety
     /// The object is small, [alive](Heap::check_free), and not used any more.

@@ -42,8 +42,9 @@ impl Heap {
         Ok(NonNull::new(base).expect("no arena starts at 0"))
     }
 
-    /// Zeroes a new large object to the end of its last page, unless it is known to be zero. Not for a section: this may take long, and whoever
-    /// comes meanwhile finds an object that refers to nothing. Go: memclrNoHeapPointersChunked.
+    /// Zeroes a new large object to the end of its last page, unless it is known to be zero. Not for a section: this
+    /// may take long, and whoever comes meanwhile finds an object that refers to nothing. Go:
+    /// memclrNoHeapPointersChunked.
     ///
     /// # Safety
     /// The object is from [`allocate_large`](Heap::allocate_large), and nobody has used it yet.

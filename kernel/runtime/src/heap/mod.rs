@@ -42,10 +42,11 @@
 //! and its owner writes the words that these name; an ambiguous slot is zeroed, all of it. Zeroing a large object takes
 //! long: it is noscan until then, and safepoints are let in.
 //!
-//! Invariants. Every page is free, in exactly one span, or in one CPU's supply, and is all its life mapped as its chunk is; a span's bits describe exactly its slots
-//! ([`Heap::check_with`]). A cached span belongs to one CPU. Records about memory come from a [`FixedPool`] or a `Table`,
-//! never from the heap they describe. Before anything is marked, all is swept. Locks: the page heap's, a class's; no function
-//! returns with either, the walker alone holds both, and callers hold safepoints off around all of them.
+//! Invariants. Every page is free, in exactly one span, or in one CPU's supply, and is all its life mapped as its chunk
+//! is; a span's bits describe exactly its slots ([`Heap::check_with`]). A cached span belongs to one CPU. Records about
+//! memory come from a [`FixedPool`] or a `Table`, never from the heap they describe. Before anything is marked, all is
+//! swept. Locks: the page heap's, a class's; no function returns with either, the walker alone holds both, and callers
+//! hold safepoints off around all of them.
 //!
 //! How much of each class was allocated and freed, and how often each level was asked, is counted where a span changes hands, never on the
 //! way of an object for which there is a slot (`counts`).

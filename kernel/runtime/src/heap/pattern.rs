@@ -17,7 +17,8 @@ use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 const MASK_WORDS: usize = u64::BITS as usize;
 
-/// From word `first` up to `end`, elements of `words` words lie side by side. Of their words those in `mask` may be references; no others are.
+/// From word `first` up to `end`, elements of `words` words lie side by side. Of their words those in `mask` may be
+/// references; no others are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pattern {
     first: usize,
@@ -191,8 +192,8 @@ impl Object {
             return &Pattern::EVERY_WORD;
         }
         let pattern = self.span.pattern_word(self.slot).load(Relaxed) as usize;
-        // SAFETY: `write_reading` put the address of a constant there before the object could be seen, and nothing else is ever written there:
-        // the word is beyond what its owner has (`contents`).
+        // SAFETY: `write_reading` put the address of a constant there before the object could be seen, and nothing else
+        // is ever written there: the word is beyond what its owner has (`contents`).
         unsafe { &*ptr::with_exposed_provenance(pattern) }
     }
 

@@ -1,5 +1,5 @@
-//! The pointer map of a precise span of objects up to 512 bytes: a bit per word, at the span's end, slot after slot without gaps. A set bit says
-//! that the word may hold a reference. Go: heapBitsInSpan in mbitmap.go.
+//! The pointer map of a precise span of objects up to 512 bytes: a bit per word, at the span's end, slot after slot
+//! without gaps. A set bit says that the word may hold a reference. Go: heapBitsInSpan in mbitmap.go.
 //!
 //! Unsafe here: reading and writing the map, in the last 64th of the span's own page.
 #![allow(unsafe_code)]

@@ -186,8 +186,8 @@ impl Span {
         self.generation() == generation
     }
 
-    /// Of a large span, the one before it in its list. It has one slot, so of the words of its bits all but one are to spare; its pattern has
-    /// another.
+    /// Of a large span, the one before it in its list. It has one slot, so of the words of its bits all but one are to
+    /// spare; its pattern has another.
     pub(super) fn previous(&self) -> *mut Span {
         core::ptr::with_exposed_provenance_mut(self.bits[2].allocated.load(Relaxed) as usize)
     }

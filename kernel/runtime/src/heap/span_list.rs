@@ -60,8 +60,8 @@ impl SpanList {
         }
     }
 
-    /// How many spans are here, at most so many, if each `belongs` behind the one before it. `is_record` is asked first, of the address that a
-    /// link holds, whatever it is.
+    /// How many spans are here, at most so many, if each `belongs` behind the one before it. `is_record` is asked
+    /// first, of the address that a link holds, whatever it is.
     pub(super) fn check(
         &self,
         most: usize,

@@ -1,5 +1,5 @@
-//! Supply: what one CPU has ready for new spans, without a lock: up to 64 free pages of one [`Mapping`], and a record for each. Go: `pcache`
-//! and `mspancache` of p in runtime2.go.
+//! Supply: what one CPU has ready for new spans, without a lock: up to 64 free pages of one [`Mapping`], and a record
+//! for each. Go: `pcache` and `mspancache` of p in runtime2.go.
 
 use super::find_object::SpanMap;
 use super::pages::{CACHE_PAGES, Mapping, PageCache};

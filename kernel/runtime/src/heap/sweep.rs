@@ -5,17 +5,19 @@
 //! span is unswept, and every list of swept spans a list of unswept ones (`central.rs`). Until it is swept, a span's allocation bits say
 //! what was allocated before the cycle, and its marks which of that is alive. Who sweeps:
 //!
-//! 1. A CPU without a span of some class: it takes one that has room once it is swept ([`Heap::take_partial`]); before that, as large a part of
-//!    what is left as the span is of what may be allocated before the next cycle, which so finds all swept ([`Heap::sweep_share`]).
+//! 1. A CPU without a span of some class: it takes one that has room once it is swept ([`Heap::take_partial`]); before
+//!    that, as large a part of what is left as the span is of what may be allocated before the next cycle, which so
+//!    finds all swept ([`Heap::sweep_share`]).
 //! 2. If there is none with room, who needs fresh pages: first a portion, of which some may come back.
 //! 3. Who needs a large object: its share, too, and more until as many pages have come back as it takes, or a hundred times as many spans
 //!    did not help ([`Debt`]).
 //! 4. A CPU with no thread to run, and `collect()`, which returns when all is swept ([`Heap::sweep_some`]).
 //! 5. Who begins the next cycle: it needs clear marks.
 //!
-//! Spans are swept in portions, each of neighbours in one list: lists, counts and the page heap are changed once for all of them. A portion is
-//! swept within one section, by who took it out of its list: no stop sees a span half swept. No section sweeps more than a few: who
-//! has to sweep more lets safepoints in after each. A span without a mark is not even written to: its record is made anew at its next use.
+//! Spans are swept in portions, each of neighbours in one list: lists, counts and the page heap are changed once for
+//! all of them. A portion is swept within one section, by who took it out of its list: no stop sees a span half swept.
+//! No section sweeps more than a few: who has to sweep more lets safepoints in after each. A span without a mark is not
+//! even written to: its record is made anew at its next use.
 
 use super::span::Object;
 use super::span_list::SpanList;
@@ -63,8 +65,8 @@ impl Sweep {
 }
 
 impl Heap {
-    /// After marking: what is not marked is garbage from now on, and every span is to be swept. [`live`](Heap::live) starts anew from what is
-    /// marked. O(1).
+    /// After marking: what is not marked is garbage from now on, and every span is to be swept. [`live`](Heap::live)
+    /// starts anew from what is marked. O(1).
     ///
     /// For a stopped world whose caches have been flushed; everything was swept before it was marked.
     pub(crate) fn begin_sweep(&self, marked: Bytes) {

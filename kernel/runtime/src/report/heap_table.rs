@@ -1,4 +1,5 @@
-//! The heap class by class, and how often each of its levels was asked. Go: the table at the head of sizeclasses.go, with what is in it now.
+//! The heap class by class, and how often each of its levels was asked. Go: the table at the head of sizeclasses.go,
+//! with what is in it now.
 //!
 //! Unsafe here: the access to this CPU's cache.
 #![allow(unsafe_code)]

@@ -3,8 +3,9 @@
 //! 1. [`go`] moves the closure into a heap object, the one that will have the result too, takes a record with its stack from this CPU's
 //!    spare ones (or makes one), points it at the object, writes a first frame that enters `thread_start`, and queues the thread (begin.rs,
 //!    records.rs).
-//! 2. A thread gives up the processor at [`yield_now`], when it parks ([`park`], [`sleep`], [`JoinHandle::join`]) and at its end. The switch
-//!    goes straight to the next thread in the run queue (dispatch.rs, switch.rs), from the stack of a thread that has ended too (end.rs).
+//! 2. A thread gives up the processor at [`yield_now`], when it parks ([`park`], [`sleep`], [`JoinHandle::join`]) and
+//!    at its end. The switch goes straight to the next thread in the run queue (dispatch.rs, switch.rs), from the stack
+//!    of a thread that has ended too (end.rs).
 //! 3. With nobody in the queue the CPU runs `schedule` on its own stack: it sweeps what the last collection left, then waits for the timer.
 //!    When nobody sleeps either, nothing will ever happen again: that is Go's deadlock, and fatal.
 //! 4. The timer's tick wakes sleepers (sleep.rs) and, if preemption is on, makes a thread that has kept the processor for a whole tick

@@ -5,13 +5,15 @@
 //! 2. The platform runs the destructors, frame by frame, up to the innermost [`catch_unwind`], or to the thread's base ([`contain`]);
 //!    there it becomes a [`Failure`], at the base for whoever joins the thread. From 1 to here the stack may reach into a reserve
 //!    below its limit.
-//! 3. A destructor may catch panics of its own: that catch puts the outer exception aside and back. A second panic that it does not catch ends
-//!    the thread where it stands, as does one where nothing may unwind (`extern "C"`), and one of the message's own `Display`.
+//! 3. A destructor may catch panics of its own: that catch puts the outer exception aside and back. A second panic that
+//!    it does not catch ends the thread where it stands, as does one where nothing may unwind (`extern "C"`), and one
+//!    of the message's own `Display`.
 //! 4. In a section, in a handler, off a thread's stack there is no thread that could be unwound: [`panic`] returns, and everything stops.
 //! 5. Want of memory goes the same way (Go: fatal); the overflow of a stack does not, for the unwinder needs one (end.rs).
 //!
-//! A destructor may do what any code may: allocate, collect, give up the processor, and the timer may take it. All that the unwinder knows is
-//! on the thread's own stack and in its record, so many threads unwind at once, and no other learns of it.
+//! A destructor may do what any code may: allocate, collect, give up the processor, and the timer may take it. All that
+//! the unwinder knows is on the thread's own stack and in its record, so many threads unwind at once, and no other
+//! learns of it.
 //!
 //! There are no locks yet that a panic could poison.
 //!

@@ -100,8 +100,9 @@ impl Thread {
         &self.saved_sp
     }
 
-    /// Where the thread goes on, and its frame pointer there. It is not running, and stays so meanwhile. Of a preempted thread that is
-    /// what was interrupted, as if preemption were not a call. Zeros of a record that has no frame yet: for a report, which may come any time.
+    /// Where the thread goes on, and its frame pointer there. It is not running, and stays so meanwhile. Of a preempted
+    /// thread that is what was interrupted, as if preemption were not a call. Zeros of a record that has no frame yet:
+    /// for a report, which may come any time.
     pub(crate) fn resumes_at(&self) -> (usize, usize) {
         match self.stub_frame.get() {
             0 if !self.stack.has_committed(Range::new(Address(self.saved_sp.get()), switch::SAVED)) => (0, 0),

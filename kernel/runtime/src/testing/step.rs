@@ -10,7 +10,8 @@ use core::sync::atomic::{AtomicPtr, Ordering};
 use crate::addr::Range;
 use crate::platform::Registers;
 
-/// Called in the debug exception's handler with what the thread had in its registers between two instructions, and where the rest of them is.
+/// Called in the debug exception's handler with what the thread had in its registers between two instructions, and
+/// where the rest of them is.
 pub type Hook = fn(&Registers, Range);
 
 #[unsafe(link_section = ".bss.runtime")]

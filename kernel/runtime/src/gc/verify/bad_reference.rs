@@ -9,8 +9,8 @@ use crate::heap::{Heap, Kind};
 use crate::throw;
 use core::sync::atomic::Ordering::Relaxed;
 
-/// The word at `place`, be that in an object or elsewhere, points into the heap's memory and leads to no object. (An object of no size has an
-/// address outside.)
+/// The word at `place`, be that in an object or elsewhere, points into the heap's memory and leads to no object. (An
+/// object of no size has an address outside.)
 #[cold]
 #[inline(never)]
 pub(in crate::gc) fn no_object(heap: &Heap, place: usize, word: usize) {

@@ -1,9 +1,9 @@
 //! The second opinion (`GODEBUG=gccheckmark=1`): marks everything once more, in bits beside the heap, and compares. Go: mcheckmark.go.
 //!
-//! It shares with the collector what says where roots are and what is at an address ([`Heap::find`]), and nothing else: no mark bit, no grey
-//! stack, no scan. A few hundred objects wait on a list of fixed length; those that find it full have only their *seen* bit, and are looked
-//! for, seen but not *done*, when it is empty. Where it meets an object for the first time it looks at the collector's mark; in the end
-//! nothing may be marked that it has not met.
+//! It shares with the collector what says where roots are and what is at an address ([`Heap::find`]), and nothing else:
+//! no mark bit, no grey stack, no scan. A few hundred objects wait on a list of fixed length; those that find it full
+//! have only their *seen* bit, and are looked for, seen but not *done*, when it is empty. Where it meets an object for
+//! the first time it looks at the collector's mark; in the end nothing may be marked that it has not met.
 //!
 //! Unsafe here: reading the words of live memory.
 #![allow(unsafe_code)]

@@ -1,7 +1,8 @@
 //! Huge pages: 2 MiB that the platform can map by one entry, as long as all of it has memory. Go leaves that to Linux.
 //!
-//! A huge page is 256 pages, half a chunk. Whose pages are all free can give their memory back together, and get it again together; one with
-//! a page in use would have to be split for that. What is mapped by small pages gets and gives its memory by as much: a call for all of it.
+//! A huge page is 256 pages, half a chunk. Whose pages are all free can give their memory back together, and get it
+//! again together; one with a page in use would have to be split for that. What is mapped by small pages gets and gives
+//! its memory by as much: a call for all of it.
 
 use super::bits::{Chunk, PageBits};
 use super::{CHUNK_PAGES, PageAllocator, Run};

@@ -87,7 +87,8 @@ impl PageAllocator {
         self.finders.iter_mut().try_for_each(|finder| finder.tree.make_room(platform, end))
     }
 
-    /// Adds the free pages of `chunks` chunks from number `first` on, none of which is there, and for which there is room. They stay mapped so.
+    /// Adds the free pages of `chunks` chunks from number `first` on, none of which is there, and for which there is
+    /// room. They stay mapped so.
     pub(crate) fn add(&mut self, mapping: Mapping, first: usize, chunks: usize) {
         while self.chunks.entries().len() < first + chunks {
             self.chunks.push(Chunk::ABSENT);
@@ -97,8 +98,9 @@ impl PageAllocator {
         self.give_back(first * CHUNK_PAGES, chunks * CHUNK_PAGES);
     }
 
-    /// Takes the lowest run of `pages` (at least one) free pages that are mapped so and whose number is a multiple of `align`, and returns its
-    /// first. O(1) but for `pages`; with an `align` above 1, the more unaligned runs are long enough, the longer.
+    /// Takes the lowest run of `pages` (at least one) free pages that are mapped so and whose number is a multiple of
+    /// `align`, and returns its first. O(1) but for `pages`; with an `align` above 1, the more unaligned runs are long
+    /// enough, the longer.
     pub(crate) fn take(&mut self, mapping: Mapping, pages: usize, align: usize) -> Option<usize> {
         let (finder, chunks) = (&mut self.finders[mapping as usize], self.chunks.entries());
         let mut first = finder.find(chunks, finder.hint, pages)?;
@@ -188,8 +190,8 @@ impl PageAllocator {
         }
     }
 
-    /// Takes the highest run of free pages below page `end`, in one chunk, that have memory. The highest, because the lowest are taken again
-    /// first. O(chunks passed over).
+    /// Takes the highest run of free pages below page `end`, in one chunk, that have memory. The highest, because the
+    /// lowest are taken again first. O(chunks passed over).
     pub(crate) fn take_releasable(&mut self, end: usize) -> Option<Run> {
         let end = end.min(self.end());
         let (number, (first, pages)) = (0..end.div_ceil(CHUNK_PAGES)).rev().find_map(|number| {

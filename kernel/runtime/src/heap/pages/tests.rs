@@ -28,7 +28,8 @@ fn assert_sound(pages: &mut PageAllocator) {
     assert!(pages.check_tables() && pages.check_hints());
 }
 
-/// Each chunk's mapping; of each mapping the free runs by their first page, each with its end, no two of which touch; the pages without memory.
+/// Each chunk's mapping; of each mapping the free runs by their first page, each with its end, no two of which touch;
+/// the pages without memory.
 #[derive(Default)]
 struct Naive {
     chunks: BTreeMap<usize, Mapping>,

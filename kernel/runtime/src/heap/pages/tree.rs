@@ -79,8 +79,8 @@ impl Tree {
         }
     }
 
-    /// Takes over what has changed in the chunks from `first` to `last`. For one chunk: its summary, and some 80 instructions a level, as far
-    /// up as anything changes.
+    /// Takes over what has changed in the chunks from `first` to `last`. For one chunk: its summary, and some 80
+    /// instructions a level, as far up as anything changes.
     pub(super) fn update(&mut self, first: usize, last: usize, of_chunk: impl Fn(usize) -> Summary) {
         let leaves = self.levels[LEAVES].entries_mut();
         (first..=last).for_each(|chunk| leaves[chunk] = of_chunk(chunk));
