@@ -374,6 +374,9 @@ pub(crate) fn retrying<T>(attempt: impl Fn() -> Result<T, Exhausted>) -> Result<
 }
 
 /// Unwinds the calling thread for want of memory, as a panic does; with the main thread the program ends, status 2. Needs no memory.
+///
+/// Collections of `alloc`'s are not all made for that: a `BTreeMap` that wants memory for a second node of one insertion loses the first, and who
+/// walks through it then, its own destructor for one, aborts. That is fatal to all.
 #[cold]
 pub fn out_of_memory(exhausted: Exhausted) -> ! {
     sched::out_of_memory(format_args!("{exhausted}"))
