@@ -58,8 +58,9 @@ fn a_cpu_in_a_long_section_with_interrupts_on_is_left_alone() {
     unsafe { runtime::inspect::in_section(false, || spin(2500 * MS)) };
 }
 
-/// A long collection of the timer's tick. What comes after it with interrupts still off is short, and not to be added to it.
-#[kernel_test(unstressed)]
+/// A long collection of the timer's tick, which sweeps in its stop, as this setting has all of them do. What comes after it with interrupts still
+/// off is short, and not to be added to it.
+#[kernel_test(unstressed, cmdline = "GODEBUG=gcstoptheworld=2")]
 fn a_cpu_that_has_just_ended_a_long_collection_is_left_alone() {
     deaf(|| {
         let end_ns = now() + 1500 * MS;
