@@ -316,7 +316,7 @@ fn collect_by_tick() -> bool {
     kept
 }
 
-fn read_tsc() -> u64 {
+pub(crate) fn read_tsc() -> u64 {
     // SAFETY: every x86_64 has a time stamp counter.
     unsafe { _rdtsc() }
 }

@@ -2,6 +2,7 @@
 
 use super::{OnDrop, add_one, message};
 use crate::canary::{Canary, Hidden, overwrite_dead_frames};
+use crate::roots::read_tsc;
 use alloc::format;
 use alloc::vec::Vec;
 use core::arch::asm;
@@ -133,11 +134,6 @@ fn collect_in_the_unwinders_last_step() -> bool {
     black_box(live);
     assert!(runtime::cycles() > cycles_before, "the timer's tick has not collected");
     kept
-}
-
-fn read_tsc() -> u64 {
-    // SAFETY: every x86_64 has a time stamp counter.
-    unsafe { core::arch::x86_64::_rdtsc() }
 }
 
 #[kernel_test]
