@@ -121,12 +121,13 @@ fn new_with<T: Trace>(zeroed: bool, write: impl FnOnce(NonNull<T>)) -> Result<No
                 // SAFETY: as above.
                 unsafe { held.cache() }.share(place, size_of::<T>());
             }
-            if !zeroed || class.kind() == Kind::Precise {
+            if !zeroed || class.kind() == Kind::Precise && span.needs_zero() {
                 write(place.cast());
             }
             return Ok(place.cast());
         }
-        held = refill(held, class).ok_or_else(|| exhausted(class))?;
+        let zeroed = zeroed || matches!(T::SCAN, Scan::Ambiguous);
+        held = refill(held, class, zeroed).ok_or_else(|| exhausted(class))?;
     }
 }
 
@@ -273,7 +274,7 @@ unsafe fn free_block(object: NonNull<u8>, class: Option<SpanClass>, kind: Kind, 
 /// Under gcstress every allocation comes here: the section in which it ends flushes the cache.
 #[cold]
 #[inline(never)]
-fn refill(mut held: Allocating, class: SpanClass) -> Option<Allocating> {
+fn refill(mut held: Allocating, class: SpanClass, zeroed: bool) -> Option<Allocating> {
     if verify::stress_is_due() {
         drop(held);
         gc::collect_for(Reason::Allocation);
@@ -283,7 +284,7 @@ fn refill(mut held: Allocating, class: SpanClass) -> Option<Allocating> {
     loop {
         let even_past_trigger = collected;
         // SAFETY: the caller's reference is not used any more.
-        let outcome = held.on_system_stack(|| unsafe { held.cache() }.refill(&HEAP, class, even_past_trigger));
+        let outcome = held.on_system_stack(|| unsafe { held.cache() }.refill(&HEAP, class, zeroed, even_past_trigger));
         let Err(shortage) = outcome else { break };
         drop(held);
         answer(shortage, &mut collected, Bytes(class.slot_bytes())).ok()?;
@@ -436,7 +437,7 @@ fn allocate_elsewhere<const ZEROED: bool>(mut held: Allocating, class: SpanClass
         let span = unsafe { held.cache() }.current(class);
         match if ZEROED { span.allocate_zeroed(class) } else { span.allocate(span.slot_bytes()) } {
             Some(place) => return place.as_ptr(),
-            None => match refill(held, class) {
+            None => match refill(held, class, ZEROED) {
                 Some(refilled) => held = refilled,
                 None => return ptr::null_mut(),
             },

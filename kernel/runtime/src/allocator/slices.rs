@@ -71,6 +71,7 @@ fn allocate(layout: Layout, reading: Reading, zeroed: bool) -> Result<NonNull<u8
     let Some(class) = SpanClass::for_request(layout.size(), layout.align(), reading.kind) else {
         return allocate_large(Bytes(layout.size()), layout.align(), reading, zeroed);
     };
+    let zeroed = zeroed || reading.kind != Kind::Noscan;
     let mut held = Allocating::enter();
     loop {
         // SAFETY: the only reference in this section.
@@ -80,12 +81,12 @@ fn allocate(layout: Layout, reading: Reading, zeroed: bool) -> Result<NonNull<u8
             Kind::Noscan | Kind::Ambiguous => span.allocate(span.slot_bytes()),
         };
         if let Some(place) = place {
-            if (zeroed || reading.kind != Kind::Noscan) && span.needs_zero() {
+            if zeroed && span.needs_zero() {
                 // SAFETY: a fresh slot: a multiple of 8 bytes at a multiple of 8.
                 unsafe { heap::zero(place, Bytes(class.usable_bytes())) };
             }
             return Ok(place);
         }
-        held = refill(held, class).ok_or_else(|| exhausted(class))?;
+        held = refill(held, class, zeroed).ok_or_else(|| exhausted(class))?;
     }
 }

@@ -283,10 +283,11 @@ pub(crate) fn collect_stopped(held: &SafepointsHeld, reason: Reason) {
     if !switch_off::is_off(Mechanism::SweepTermination) {
         HEAP.sweep_all();
     }
-    let heap_at_start = HEAP.live();
     // SAFETY: the section is ours, and no allocation is under way in it.
-    unsafe { held.cache() }.flush(&HEAP);
-    state.slack = Bytes(HEAP.pages_in_use().bytes().0.saturating_sub(HEAP.live().0));
+    let cache = unsafe { held.cache() };
+    cache.flush(&HEAP);
+    let heap_at_start = HEAP.live();
+    state.slack = Bytes(HEAP.pages_in_use(cache).bytes().0.saturating_sub(heap_at_start.0));
 
     let mark_ns = platform().now();
     // SAFETY: one collection at a time: `state` is locked.

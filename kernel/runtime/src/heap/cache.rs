@@ -7,7 +7,9 @@
 //! static.
 #![allow(unsafe_code)]
 
+use super::counts::Ledger;
 use super::pages::Mapping;
+use super::span_list::{FullSpans, SpanList};
 use super::supply::Supply;
 use super::tiny::Tiny;
 use super::zero::zero;
@@ -23,8 +25,11 @@ pub(crate) static EMPTY: Span = Span::empty();
 pub(crate) struct Cache {
     /// One entry per value of a byte, so that no class needs a bounds check.
     current: [&'static Span; 256],
+    /// Of each class the spans that were here and are full, until the next flush.
+    full: [FullSpans; 256],
     /// By [`Mapping`].
     pub(super) supplies: [Supply; 2],
+    pub(super) ledger: Ledger,
     pub(super) tiny: Tiny,
 }
 
@@ -32,7 +37,9 @@ impl Cache {
     pub(crate) const fn new() -> Cache {
         Cache {
             current: [&EMPTY; 256],
+            full: [const { FullSpans::new() }; 256],
             supplies: [Supply::new(Mapping::Huge), Supply::new(Mapping::Small)],
+            ledger: Ledger::new(),
             tiny: Tiny::new(),
         }
     }
@@ -69,17 +76,24 @@ impl Cache {
         self.tiny.combined()
     }
 
-    /// Replaces the class's full span by one with free slots. Takes up to two locks at a time, and sweeps what must be for it.
+    /// Replaces the class's full span by one with free slots. Takes up to two locks at a time, and sweeps what must be for it. `zeroed`: who
+    /// asks wants a slot of zeroes.
     ///
     /// # Errors
     /// As [`Heap::take_span`]; the cache is as before.
     #[cold]
     #[inline(never)]
-    pub(crate) fn refill(&mut self, heap: &Heap, class: SpanClass, even_past_trigger: bool) -> Result<(), Shortage> {
-        let fresh = heap.take_span(&mut self.supplies, class, even_past_trigger)?;
+    pub(crate) fn refill(
+        &mut self,
+        heap: &Heap,
+        class: SpanClass,
+        zeroed: bool,
+        even_past_trigger: bool,
+    ) -> Result<(), Shortage> {
+        let fresh = heap.take_span(self, class, zeroed, even_past_trigger)?;
         let old = core::mem::replace(&mut self.current[class.index() as usize], fresh);
         if !core::ptr::eq(old, &EMPTY) {
-            heap.put_span(old);
+            heap.put_span(&mut self.ledger, &mut self.full[class.index() as usize], old);
         }
         Ok(())
     }
@@ -89,6 +103,11 @@ impl Cache {
         self.current.iter().copied().enumerate().filter(|(_, span)| !core::ptr::eq(*span, &EMPTY))
     }
 
+    /// The full spans here, by class.
+    pub(super) fn full_spans(&self) -> impl Iterator<Item = (usize, &SpanList)> {
+        self.full.iter().map(FullSpans::list).enumerate()
+    }
+
     /// How many slots of this class are free here.
     pub(super) fn free_slots(&self, class: SpanClass) -> usize {
         self.current[class.index() as usize].free_slots()
@@ -96,13 +115,15 @@ impl Cache {
 
     /// Gives all spans and pages back, for the collector to see the heap as it is, or because the CPU stops.
     pub(crate) fn flush(&mut self, heap: &Heap) {
-        for entry in &mut self.current {
-            let span = core::mem::replace(entry, &EMPTY);
+        for (current, full) in self.current.iter_mut().zip(&mut self.full) {
+            let span = core::mem::replace(current, &EMPTY);
             if !core::ptr::eq(span, &EMPTY) {
-                heap.put_span(span);
+                heap.put_span(&mut self.ledger, full, span);
+                heap.central(span.class()).put_full(heap.generation(), full);
             }
         }
         heap.drain(&mut self.supplies);
+        heap.enter(&mut self.ledger);
         self.tiny.flush(heap);
     }
 }

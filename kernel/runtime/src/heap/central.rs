@@ -1,15 +1,20 @@
 //! Central: the spans of one class that are in no CPU's cache. Go: mcentral.go.
 //!
+//! A CPU keeps the spans that it has filled until its cache is flushed: nobody wants a full one before the next sweep.
+//!
 //! Two pairs of lists: of spans of the heap's generation, which have been swept, and of those of the generation before. A span's own number
 //! says which pair it belongs to; counting the heap's up swaps the two, since everything is swept by then ([`super::sweep`]).
 
 use super::span::Span;
-use super::span_list::SpanList;
+use super::span_list::{FullSpans, SpanList};
+use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use spin::Mutex;
 
 pub(super) struct Central {
     /// By generation, of which two are in use at a time.
     lists: Mutex<[Lists; 2]>,
+    /// Which of them may have partial spans, for who asks in vain and need not lock.
+    has_partial: [AtomicBool; 2],
 }
 
 struct Lists {
@@ -27,12 +32,19 @@ impl Lists {
 
 impl Central {
     pub(super) const fn new() -> Central {
-        Central { lists: Mutex::new([const { Lists::new() }; 2]) }
+        Central { lists: Mutex::new([const { Lists::new() }; 2]), has_partial: [const { AtomicBool::new(false) }; 2] }
     }
 
     /// A span of this generation with free slots, now the caller's.
     pub(super) fn take_partial(&self, generation: u8) -> Option<&'static Span> {
-        self.lists.lock()[pair(generation)].partial.pop()
+        let has_partial = &self.has_partial[pair(generation)];
+        if !has_partial.load(Relaxed) {
+            return None;
+        }
+        let partial = &mut self.lists.lock()[pair(generation)].partial;
+        let span = partial.pop();
+        has_partial.store(!partial.is_empty(), Relaxed);
+        span
     }
 
     /// One without.
@@ -52,7 +64,19 @@ impl Central {
         let mut lists = self.lists.lock();
         for span in spans {
             let Lists { partial, full } = &mut lists[pair(span.generation())];
-            if span.has_room() { partial.push(span) } else { full.push(span) }
+            if span.has_room() {
+                partial.push(span);
+                self.has_partial[pair(span.generation())].store(true, Relaxed);
+            } else {
+                full.push(span);
+            }
+        }
+    }
+
+    /// Takes a CPU's full spans, which are of this generation.
+    pub(super) fn put_full(&self, generation: u8, spans: &mut FullSpans) {
+        if !spans.list().is_empty() {
+            self.lists.lock()[pair(generation)].full.append(spans);
         }
     }
 

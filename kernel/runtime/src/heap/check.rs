@@ -71,19 +71,20 @@ impl Heap {
             found.cached += usize::from(span.state() == State::Cached);
         }
         ensure(found.pages == page_heap.arenas.owned(), "only a span's pages have an owner", at)?;
-        ensure(found.pages == self.map.owned().0, "pages in spans are counted", at)?;
-        ensure(found.live_bytes == self.live().0, "live bytes are counted", at)?;
+        let ledgers = || caches.iter().map(|cache| &cache.ledger);
+        ensure(found.pages == self.owned_with(ledgers()).0, "pages in spans are counted", at)?;
+        ensure(found.live_bytes == self.live_with(ledgers()).0, "live bytes are counted", at)?;
         ensure(found.unswept == self.unswept().0, "unswept pages are counted", at)?;
-        let counted = found.objects.iter().enumerate().all(|(class, &objects)| objects == self.counts.held(class));
-        ensure(counted, "each class's objects are counted", at)?;
+        let is_counted = |(class, &objects)| objects == self.counts.held(class, ledgers());
+        ensure(found.objects.iter().enumerate().all(is_counted), "each class's objects are counted", at)?;
         let waiting = page_heap.spans.check_free(|span| span.state() == State::Free);
         ensure(waiting == Some(found.free), "every unused record waits in its pool", at)?;
-        self.check_lists(&page_heap, found.listed)?;
+        self.check_lists(&page_heap, caches, found.listed)?;
         self.check_caches(&page_heap, caches, &found)
     }
 
     /// That each class's lists are of its spans, and together of all that are in no cache.
-    fn check_lists(&self, page_heap: &PageHeap, mut listed: usize) -> Result<(), Broken> {
+    fn check_lists(&self, page_heap: &PageHeap, caches: &[&Cache], mut listed: usize) -> Result<(), Broken> {
         let at = page_heap.arenas.page(0);
         let is_record = |span| page_heap.spans.record_at(span).is_some();
         let (swept, next_class) = (self.generation(), self.sweep.next_class.load(Relaxed));
@@ -101,6 +102,15 @@ impl Heap {
                     None => ensure(false, "a class's lists are of its spans, with and without free slots", at)?,
                 }
             }
+        }
+        for (class, full) in caches.iter().flat_map(|cache| cache.full_spans()) {
+            let belongs = |span: &Span, _| {
+                let is_full = span.free_slots() == span.freed();
+                span.state() == State::Listed && span.raw_class() as usize == class && is_full && span.is_swept(swept)
+            };
+            let here = full.check(listed, is_record, belongs);
+            ensure(here.is_some(), "a CPU's full spans are full, and of their class", at)?;
+            listed -= here.unwrap_or(0);
         }
         ensure(listed == 0, "every span that is in no cache is in one list", at)
     }
@@ -231,7 +241,7 @@ impl Span {
         ensure(self.is_sure() || class.kind() == Kind::Precise, "only precise spans have unsure references", at)?;
         ensure(self.base().is_aligned(PAGE.0), "a span begins with a page", at)?;
 
-        let most_freed = if self.state() == State::Central { self.free_slots() } else { 0 };
+        let most_freed = if self.state() == State::Listed { self.free_slots() } else { 0 };
         ensure(self.freed() <= most_freed, "what was freed by hand in a list is free", at)?;
 
         let is_swept = self.is_swept(generation);

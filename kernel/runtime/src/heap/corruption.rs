@@ -17,12 +17,13 @@ use std::collections::BTreeSet;
 use std::string::String;
 
 /// What the walker cannot see, and why: nothing else in the heap says the same thing.
-const UNSEEN: [(&str, &str); 12] = [
+const UNSEEN: [(&str, &str); 13] = [
     ("cached: a slot taken or given back", "how many of a cached span's slots are free is counted nowhere"),
     ("cached: a slot given back in the window", "as above"),
     ("cached: next leads to itself", "links of spans that are in no list mean nothing"),
     ("cached: next leads nowhere", "as above"),
     ("full: free slots known to be zero", "there are none"),
+    ("kept full: free slots known to be zero", "as above"),
     ("large: free slots known to be zero", "as above"),
     ("unswept full: free slots known to be zero", "as above"),
     ("unswept partial: a slot more freed by hand", "what counts is what is marked"),
@@ -41,6 +42,8 @@ struct Lab {
     cached: &'static Span,
     partial: &'static Span,
     full: &'static Span,
+    /// Full too, and still with its CPU.
+    kept: &'static Span,
     large: &'static Span,
     precise: &'static Span,
     precise_base: usize,
@@ -59,7 +62,7 @@ impl Lab {
             };
             match object {
                 Some(object) => return object.addr().get(),
-                None => cache.refill(heap, class, false).expect("memory"),
+                None => cache.refill(heap, class, false, false).expect("memory"),
             }
         };
         let class = |bytes, kind| SpanClass::for_request(bytes, 8, kind).expect("small");
@@ -104,6 +107,7 @@ impl Lab {
                 .find(|&object| !core::ptr::eq(span_of(object), cached))
                 .expect("two spans have holes"),
         );
+        let [kept, _] = [(); 2].map(|()| span_of(allocate(&mut cache, class(8192, Kind::Noscan))));
         let shared = allocate(&mut cache, tiny::CLASS);
         cache.share(core::ptr::NonNull::new(core::ptr::with_exposed_provenance_mut(shared)).expect("not 0"), 1);
         // Both have a supply.
@@ -125,6 +129,7 @@ impl Lab {
             cached,
             partial,
             full,
+            kept,
             large,
             precise: span_of(precise[0]),
             precise_base: precise[0],
@@ -166,7 +171,9 @@ fn more_than_a_hundred_kinds_of_corruption_are_found_and_the_rest_is_known() {
         let mut lab = Lab::new(&mut random);
         lab.check().expect("a sound heap");
         let mut ways = Vec::new();
-        for (role, span) in [("cached", lab.cached), ("partial", lab.partial), ("full", lab.full), ("large", lab.large)]
+        let Lab { cached, partial, full, kept, large, .. } = lab;
+        for (role, span) in
+            [("cached", cached), ("partial", partial), ("full", full), ("kept full", kept), ("large", large)]
         {
             ways.extend(
                 of_span(span, &lab, &mut random).into_iter().map(|(way, writes)| (format!("{role}: {way}"), writes)),

@@ -2,10 +2,14 @@
 //!
 //! Nothing is counted on the way of an object whose CPU has a free slot for it. A span's free slots count as allocated when a CPU takes it,
 //! and what of them it brings back is taken off again; whoever wants to know in between looks into the cache.
+//!
+//! A CPU that takes a span counts in its own [`Ledger`], which is entered in the heap's accounts now and then. A locked instruction each
+//! time would wait until memory has all that was stored before it, and objects have just been cleared.
 
 use super::span::Span;
 use super::{Cache, Heap, SpanClass};
 use crate::addr::{Bytes, Pages};
+use core::mem;
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 pub(super) struct Counts {
@@ -41,6 +45,48 @@ pub(crate) struct Counted {
     pub(crate) freed: usize,
 }
 
+/// What one CPU has counted since its ledger was last [entered](Heap::enter).
+pub(super) struct Ledger {
+    /// See [`Heap::live`]. Bytes; negative if a CPU brought back more than it took since.
+    live: isize,
+    /// Pages that are in spans now.
+    owned: usize,
+    /// Slots, by class.
+    allocated: [usize; SpanClass::COUNT],
+    levels: [usize; Level::COUNT],
+}
+
+/// Other CPUs know of all live bytes but so many.
+const UNENTERED: isize = 256 << 10;
+
+impl Ledger {
+    pub(super) const fn new() -> Ledger {
+        Ledger { live: 0, owned: 0, allocated: [0; SpanClass::COUNT], levels: [0; Level::COUNT] }
+    }
+
+    pub(super) fn passed(&mut self, level: Level) {
+        self.levels[level as usize] += 1;
+    }
+
+    /// These pages are a span's now.
+    pub(super) fn opened(&mut self, pages: Pages) {
+        self.owned += pages.0;
+    }
+
+    /// The CPU has taken a span with so many free slots, of which some bytes have not counted as live, ...
+    pub(super) fn taken(&mut self, class: SpanClass, slots: usize, live: Bytes) {
+        self.allocated[class.index() as usize] += slots;
+        self.live += live.0 as isize;
+    }
+
+    /// ... or gives one up.
+    pub(super) fn given_up(&mut self, span: &Span, slots: usize) {
+        let allocated = &mut self.allocated[span.class().index() as usize];
+        *allocated = allocated.wrapping_sub(slots);
+        self.live -= (slots * span.slot_bytes().0) as isize;
+    }
+}
+
 impl Counts {
     pub(super) const fn new() -> Counts {
         Counts {
@@ -52,16 +98,12 @@ impl Counts {
         }
     }
 
-    pub(super) fn passed(&self, level: Level) {
-        self.levels[level as usize].fetch_add(1, Relaxed);
-    }
-
-    /// A CPU has taken a span with so many free slots, ...
+    /// So many slots of a class have been allocated,
     pub(super) fn taken(&self, class: SpanClass, slots: usize) {
         self.allocated[class.index() as usize].fetch_add(slots, Relaxed);
     }
 
-    /// ... or gives one up.
+    /// or were not after all.
     pub(super) fn given_up(&self, class: SpanClass, slots: usize) {
         self.allocated[class.index() as usize].fetch_sub(slots, Relaxed);
     }
@@ -83,16 +125,59 @@ impl Counts {
     }
 
     /// How many objects of a class there are, if every slot of a cached span is one.
-    pub(super) fn held(&self, class: usize) -> usize {
-        self.allocated[class].load(Relaxed).wrapping_sub(self.freed[class].load(Relaxed))
+    pub(super) fn held<'a>(&self, class: usize, ledgers: impl Iterator<Item = &'a Ledger>) -> usize {
+        let entered = self.allocated[class].load(Relaxed).wrapping_sub(self.freed[class].load(Relaxed));
+        ledgers.fold(entered, |held, ledger| held.wrapping_add(ledger.allocated[class]))
     }
 }
 
 impl Heap {
+    /// Enters what a CPU has counted.
+    pub(super) fn enter(&self, ledger: &mut Ledger) {
+        let Ledger { owned, allocated, levels, .. } = ledger;
+        let add = |account: &AtomicUsize, count: &mut usize| {
+            if *count != 0 {
+                account.fetch_add(mem::take(count), Relaxed);
+            }
+        };
+        self.counts.allocated.iter().zip(allocated).for_each(|(account, count)| add(account, count));
+        self.counts.levels.iter().zip(levels).for_each(|(account, count)| add(account, count));
+        self.map.count(Pages(mem::take(owned)));
+        self.enter_live(ledger);
+    }
+
+    fn enter_live(&self, ledger: &mut Ledger) {
+        self.live.fetch_add(mem::take(&mut ledger.live) as usize, Relaxed);
+    }
+
+    /// As [`enter_live`](Heap::enter_live), if that is due.
+    #[inline]
+    pub(super) fn let_others_know(&self, ledger: &mut Ledger) {
+        if ledger.live >= UNENTERED {
+            self.enter_live(ledger);
+        }
+    }
+
+    /// [`live`](Heap::live) and what these CPUs have not entered.
+    pub(super) fn live_with<'a>(&self, ledgers: impl IntoIterator<Item = &'a Ledger>) -> Bytes {
+        Bytes(ledgers.into_iter().fold(self.live().0, |live, ledger| live.wrapping_add_signed(ledger.live)))
+    }
+
+    /// How many pages are in spans, these CPUs' new ones too.
+    pub(super) fn owned_with<'a>(&self, ledgers: impl IntoIterator<Item = &'a Ledger>) -> Pages {
+        Pages(ledgers.into_iter().fold(self.map.owned().0, |owned, ledger| owned.wrapping_add(ledger.owned)))
+    }
+
+    /// How much of the heap is in spans, if this is the one cache that there is.
+    pub(crate) fn pages_in_use(&self, cache: &Cache) -> Pages {
+        self.owned_with([&cache.ledger])
+    }
+
     /// What was allocated in a class, but for the free slots of the one cache that there is.
     pub(crate) fn counted(&self, class: SpanClass, cache: &Cache) -> Counted {
         let at = class.index() as usize;
         let [allocated, freed] = [&self.counts.allocated, &self.counts.freed].map(|counts| counts[at].load(Relaxed));
+        let allocated = allocated.wrapping_add(cache.ledger.allocated[at]);
         Counted { allocated: allocated - cache.free_slots(class), freed }
     }
 
@@ -102,13 +187,22 @@ impl Heap {
         (Bytes(allocated.load(Relaxed)), Bytes(freed.load(Relaxed)))
     }
 
-    pub(crate) fn passed(&self, level: Level) -> usize {
-        self.counts.levels[level as usize].load(Relaxed)
+    /// How often this level was asked, if this is the one cache that there is.
+    pub(crate) fn passed(&self, level: Level, cache: &Cache) -> usize {
+        self.counts.levels[level as usize].load(Relaxed) + cache.ledger.levels[level as usize]
     }
 
     /// How often the heap has grown.
     pub(crate) fn growths(&self) -> usize {
         self.page_heap.lock().growths
+    }
+}
+
+#[cfg(test)]
+impl Ledger {
+    /// For corruption.rs: the bytes, the pages, and what is counted of a class.
+    pub(super) fn places(&self, class: SpanClass) -> (*const isize, *const usize, *const usize) {
+        (&raw const self.live, &raw const self.owned, &raw const self.allocated[class.index() as usize])
     }
 }
 

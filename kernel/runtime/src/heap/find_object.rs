@@ -25,7 +25,7 @@ pub(super) struct SpanMap {
     /// How far the heap has grown. Owners of these pages can be looked up; it never shrinks.
     length: AtomicUsize,
     owners: AtomicPtr<Owner>,
-    /// How many pages have an owner.
+    /// How many pages have an owner, without those that no CPU has entered yet.
     owned: AtomicUsize,
     /// How many pages below `length` have memory, by [`Mapping`].
     with_memory: [AtomicUsize; 2],
@@ -61,10 +61,15 @@ impl SpanMap {
         Snapshot { start: self.start.load(Ordering::Relaxed), length, owners: self.owners.load(Ordering::Relaxed) }
     }
 
-    /// Makes a record from the pool the span of these pages, which are the caller's: from now on they are found to be the span's. No lock.
+    /// Makes a record from the pool the span of these pages, which are the caller's, who also counts them: from now on they are found to be
+    /// the span's. No lock.
     pub(super) fn open(&self, span: &'static Span, class: SpanClass, first: usize, pages: Pages) {
         span.open(class, self.range(first, pages).start, pages);
         self.store(first, pages, core::ptr::from_ref(span).cast_mut());
+    }
+
+    /// So many pages more have an owner.
+    pub(super) fn count(&self, pages: Pages) {
         self.owned.fetch_add(pages.0, Ordering::Relaxed);
     }
 

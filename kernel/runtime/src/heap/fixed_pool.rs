@@ -10,33 +10,29 @@
 use super::table::Table;
 use crate::addr::Bytes;
 use crate::platform::{OutOfFrames, Platform};
-use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
-
-const NONE: u32 = u32::MAX;
 
 pub(crate) struct FixedPool<T> {
     slots: Table<Slot<T>>,
-    /// The record last given back; each of these names the next.
-    free: u32,
-    in_use: usize,
+    /// The numbers of those given back, the last at the end; as long as there are records there is room for all. No list through
+    /// the records: they are in no cache any more, and each would have to be waited for.
+    free: Table<u32, 4096>,
 }
 
 /// Cache lines of their own: records are written by different CPUs.
-#[repr(C, align(64))]
+#[repr(align(64))]
 struct Slot<T> {
     record: T,
-    next_free: AtomicU32,
 }
 
 impl<T: Sync + 'static> FixedPool<T> {
     pub(crate) const fn new() -> FixedPool<T> {
-        FixedPool { slots: Table::new(), free: NONE, in_use: 0 }
+        FixedPool { slots: Table::new(), free: Table::new() }
     }
 
-    /// Takes addresses for `capacity` records (below 2³²), once, before the first is taken. `false`: there are none.
+    /// Takes addresses for `capacity` records (at most 2³²), once, before the first is taken. `false`: there are none.
     pub(crate) fn reserve(&mut self, platform: &dyn Platform, capacity: usize) -> bool {
-        assert!(capacity < NONE as usize);
-        self.slots.reserve(platform, capacity)
+        assert!(u32::try_from(capacity - 1).is_ok());
+        self.slots.reserve(platform, capacity) && self.free.reserve(platform, capacity)
     }
 
     /// A record for the caller alone: one that was given back, as its last user left it, or a new one from `make`.
@@ -46,24 +42,18 @@ impl<T: Sync + 'static> FixedPool<T> {
         platform: &dyn Platform,
         make: impl FnOnce() -> T,
     ) -> Result<&'static T, OutOfFrames> {
-        if self.free != NONE {
-            let slot = &self.slots.entries()[self.free as usize];
-            self.free = slot.next_free.load(Relaxed);
-            self.in_use += 1;
-            return Ok(for_ever(&slot.record));
+        if let Some(index) = self.free.pop() {
+            return Ok(for_ever(&self.slots.entries()[index as usize].record));
         }
         self.slots.make_room(platform, 1)?;
-        self.slots.push(Slot { record: make(), next_free: AtomicU32::new(NONE) });
-        self.in_use += 1;
+        self.free.make_room(platform, self.slots.entries().len() + 1)?;
+        self.slots.push(Slot { record: make() });
         Ok(self.slots.entries().last().map(|slot| for_ever(&slot.record)).expect("just pushed"))
     }
 
     /// Gives a taken record back; the caller no longer uses it as its own.
     pub(crate) fn give_back(&mut self, record: &'static T) {
-        let index = self.index_of(record);
-        self.slots.entries()[index].next_free.store(self.free, Relaxed);
-        self.free = index as u32;
-        self.in_use -= 1;
+        self.free.push(self.index_of(record) as u32);
     }
 
     /// The number of a record of this pool, dense from 0, the same for as long as the system runs.
@@ -71,33 +61,29 @@ impl<T: Sync + 'static> FixedPool<T> {
         ((&raw const *record).addr() - self.slots.entry(0).0) / size_of::<Slot<T>>()
     }
 
-    /// How many records are waiting for reuse, if each of them `is_free` and they are in one list. O(n).
+    /// How many records are waiting for reuse, if these are the ones that are `is_free`: as many, and their numbers' sum is the same. O(n).
     pub(crate) fn check_free(&self, is_free: impl Fn(&T) -> bool) -> Option<usize> {
-        let (mut at, mut count) = (self.free, 0);
-        while at != NONE {
-            let slot = self.slots.entries().get(at as usize)?;
-            // As many as there are records, and no end: a ring.
-            if count == self.slots.entries().len() || !is_free(&slot.record) {
-                return None;
-            }
-            count += 1;
-            at = slot.next_free.load(Relaxed);
-        }
-        Some(count)
+        let slots = self.slots.entries();
+        let sum = |numbers: &mut dyn Iterator<Item = usize>| {
+            numbers.fold((0, 0usize), |(count, sum), number| (count + 1, sum.wrapping_add(number)))
+        };
+        let waiting = sum(&mut self.free.entries().iter().map(|&number| number as usize));
+        let unused = sum(&mut (0..slots.len()).filter(|&number| is_free(&slots[number].record)));
+        (waiting == unused).then_some(waiting.0)
     }
 
     /// The memory of the records that were taken and not given back.
     pub(crate) fn in_use(&self) -> Bytes {
-        Bytes(self.in_use * size_of::<Slot<T>>())
+        Bytes((self.slots.entries().len() - self.free.entries().len()) * size_of::<Slot<T>>())
     }
 
     /// The memory of all records.
     pub(crate) fn committed(&self) -> Bytes {
-        self.slots.committed()
+        Bytes(self.slots.committed().0 + self.free.committed().0)
     }
 
     pub(crate) fn check_table(&self) -> bool {
-        self.slots.check()
+        self.slots.check() && self.free.check()
     }
 
     /// The record that is at this address, which may be any.
@@ -123,10 +109,10 @@ fn for_ever<T>(record: &T) -> &'static T {
 
 #[cfg(test)]
 impl<T: Sync + 'static> FixedPool<T> {
-    /// For corruption.rs: the first unused record's number, how many records there are, the one after `record`.
-    pub(super) fn places(&self, record: &T) -> (*const u32, *const usize, *const u32) {
-        let next = self.slots.entries()[self.index_of(record)].next_free.as_ptr();
-        (&raw const self.free, self.slots.length_place(), next)
+    /// For corruption.rs: the number of the unused record that is next, how many unused ones there are, how many records.
+    pub(super) fn places(&self) -> (*const u32, *const usize, *const usize) {
+        let last = self.free.entries().last().expect("one is unused");
+        (core::ptr::from_ref(last), self.free.length_place(), self.slots.length_place())
     }
 }
 
@@ -134,7 +120,7 @@ impl<T: Sync + 'static> FixedPool<T> {
 mod tests {
     use super::*;
     use crate::heap::pretend::Pretend;
-    use core::sync::atomic::AtomicUsize;
+    use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
     #[test]
     fn records_keep_their_address_and_number_and_are_reused_last_first() {

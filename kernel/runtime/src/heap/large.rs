@@ -26,11 +26,10 @@ impl Heap {
         kind: Kind,
         even_past_trigger: bool,
     ) -> Result<NonNull<u8>, Shortage> {
-        self.may_allocate(even_past_trigger)?;
+        self.may_allocate(&cache.ledger, even_past_trigger)?;
         let pages = Pages::holding(Bytes(bytes.0.max(1)));
         let align = Pages::holding(Bytes(align));
-        let supply = &mut cache.supplies[self.mapping(kind) as usize];
-        let span = self.allocate_span(supply, SpanClass::large(Kind::Noscan), pages, align)?;
+        let span = self.allocate_span(cache, SpanClass::large(Kind::Noscan), pages, align, kind)?;
         if kind == Kind::Ambiguous && !span.needs_zero() {
             span.set_class(SpanClass::large(kind));
         }

@@ -7,8 +7,8 @@
 //!     (`window`): clear the lowest, done. No lock, 10 instructions; with the section around them, and the writing of its two words, a
 //!     16-byte object takes 19. One of fewer than 16 bytes without references shares a slot with those before it (`tiny`): 14.
 //!  2. The word is 0: move the window to the next word with a free slot. Still no lock.
-//!  3. The span is full: give it to the class's [`Central`] list and take one with free slots from there. One lock. There is
-//!     none: sweep those of the class that are not yet (`sweep`), until one has room.
+//!  3. The span is full: put it aside, with this CPU's other full ones of the class, and take one with free slots from the class's
+//!     [`Central`] list. One lock, none if nothing is there. Are some of the class not swept yet? Sweep them (`sweep`), until one has room.
 //!  4. There is none: make a span of this CPU's own free pages, 8 KiB each, with a record it has ready (`supply`); for ambiguous
 //!     objects it has others than for the rest, as in 7. No lock. While spans are not swept yet some of them are first: their pages may
 //!     come back.
@@ -37,8 +37,8 @@
 //!  4. The platform gets the memory of free pages back, the pages stay ours (`release`): whole huge pages in the background, where the heap
 //!     has more than it will need (gc/scavenger.rs); pieces too when asked, when a memory limit would be passed, when no frames are left.
 //!
-//! Freed slots are dirty, and so is fresh memory, but where the platform gives zeroes (`zero`). A noscan object stays so;
-//! a precise one has its mask (`pointer_map`) or, over 512 bytes, its pattern (`pattern`) written before it can be seen,
+//! Freed slots are dirty, and so is fresh memory, but where the platform gives zeroes (`zero`). A noscan object stays so unless zeroes
+//! were asked for; a precise one has its mask (`pointer_map`) or, over 512 bytes, its pattern (`pattern`) written before it can be seen,
 //! and its owner writes the words that these name; an ambiguous slot is zeroed, all of it. Zeroing a large object takes
 //! long: it is noscan until then, and safepoints are let in.
 //!
@@ -49,7 +49,8 @@
 //! hold safepoints off around all of them.
 //!
 //! How much of each class was allocated and freed, and how often each level was asked, is counted where a span changes hands, never on the
-//! way of an object for which there is a slot (`counts`).
+//! way of an object for which there is a slot, and in a ledger of the CPU's own (`counts`). A collection begins by flushing the caches:
+//! full spans go to the lists, pages to the page heap, ledgers into the accounts.
 //!
 //! What the records take, for each GiB of heap: 1 MiB to find a page's span, 39 KiB to find free pages, and 320 bytes a
 //! span.
@@ -109,11 +110,12 @@ use crate::platform::{OutOfFrames, Platform};
 use crate::switch_off::{self, Mechanism};
 use central::Central;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
-use counts::Counts;
+use counts::{Counts, Ledger};
 use find_object::SpanMap;
 use page_heap::PageHeap;
 use pages::Mapping;
 use span::State;
+use span_list::FullSpans;
 use spin::{Mutex, Once};
 use supply::{Supply, TOO_MANY};
 use sweep::Sweep;
@@ -199,8 +201,8 @@ impl Heap {
         self.map.snapshot()
     }
 
-    /// What has been allocated and not yet found dead, Go's `heapLive`. The free slots of a cached span count as
-    /// allocated.
+    /// What has been allocated and not yet found dead, Go's `heapLive`, but for what CPUs have not [entered](Heap::enter). The free slots of
+    /// a cached span count as allocated.
     pub(crate) fn live(&self) -> Bytes {
         Bytes(self.live.load(Relaxed))
     }
@@ -251,11 +253,6 @@ impl Heap {
         self.map.with_memory(Mapping::Small).bytes()
     }
 
-    /// How much of it is in spans.
-    pub(crate) fn pages_in_use(&self) -> Pages {
-        self.map.owned()
-    }
-
     /// What the heap's records take.
     pub(crate) fn records(&self) -> Records {
         let page_heap = self.page_heap.lock();
@@ -277,28 +274,31 @@ impl Heap {
     /// [`Shortage::Trigger`], unless the caller means to go on `even_past_trigger`; the others if no memory is left.
     fn take_span(
         &self,
-        supplies: &mut [Supply; 2],
+        cache: &mut Cache,
         class: SpanClass,
+        zeroed: bool,
         even_past_trigger: bool,
     ) -> Result<&'static Span, Shortage> {
-        self.may_allocate(even_past_trigger)?;
-        self.sweep_share(class.pages());
+        self.may_allocate(&cache.ledger, even_past_trigger)?;
+        self.sweep_share(&cache.ledger, class.pages());
         let (span, free) = match self.take_partial(class) {
             Some(span) => {
-                self.counts.passed(Level::Central);
+                cache.ledger.passed(Level::Central);
                 (span, span.free_slots())
             }
             None => {
                 self.reclaim();
-                let supply = &mut supplies[self.mapping(class.kind()) as usize];
-                let span = self.allocate_span(supply, class, class.pages(), Pages(1))?;
+                let span = self.allocate_span(cache, class, class.pages(), Pages(1), class.kind())?;
+                if zeroed {
+                    span.zero_all();
+                }
                 (span, span.slots() as usize)
             }
         };
         // What was freed by hand has never ceased to count.
-        self.live.fetch_add((free - span.freed()) * span.slot_bytes().0, Relaxed);
+        cache.ledger.taken(class, free, Bytes((free - span.freed()) * span.slot_bytes().0));
+        self.let_others_know(&mut cache.ledger);
         span.set_freed(0);
-        self.counts.taken(class, free);
         span.set_state(State::Cached);
         span.begin_allocating();
         if class.has_masks() {
@@ -307,17 +307,16 @@ impl Heap {
         Ok(span)
     }
 
-    /// Takes back a span that `take_span` gave.
-    fn put_span(&self, span: &'static Span) {
+    /// Takes back a span that `take_span` gave. A full one, as most are, goes to those of its class that this CPU keeps.
+    fn put_span(&self, ledger: &mut Ledger, full: &mut FullSpans, span: &'static Span) {
         span.end_allocating();
-        let free = span.free_slots();
-        // Mostly it is full.
-        if free > 0 {
-            self.live.fetch_sub(free * span.slot_bytes().0, Relaxed);
-            self.counts.given_up(span.class(), free);
+        span.set_state(State::Listed);
+        if span.has_room() {
+            ledger.given_up(span, span.free_slots());
+            self.central(span.class()).put([span]);
+        } else {
+            full.push(span);
         }
-        span.set_state(State::Central);
-        self.central(span.class()).put([span]);
     }
 
     /// How the memory of such objects is to be mapped. The processor notes of each entry of a page table whether it was written through: of
@@ -330,13 +329,16 @@ impl Heap {
     /// A new span, which nobody waits to sweep.
     fn allocate_span(
         &self,
-        supply: &mut Supply,
+        cache: &mut Cache,
         class: SpanClass,
         pages: Pages,
         align: Pages,
+        kind: Kind,
     ) -> Result<&'static Span, Shortage> {
-        match self.make_span(supply, class, pages, align) {
+        let Cache { supplies, ledger, .. } = cache;
+        match self.make_span(&mut supplies[self.mapping(kind) as usize], ledger, class, pages, align) {
             Ok(span) => {
+                ledger.opened(pages);
                 span.set_generation(self.generation());
                 Ok(span)
             }
@@ -349,26 +351,27 @@ impl Heap {
     fn make_span(
         &self,
         supply: &mut Supply,
+        ledger: &mut Ledger,
         class: SpanClass,
         pages: Pages,
         align: Pages,
     ) -> Result<&'static Span, OutOfFrames> {
         let is_short = pages < TOO_MANY && align <= Pages(1);
         if is_short && let Some(span) = supply.take(self.platform(), &self.map, class, pages)? {
-            self.counts.passed(Level::Supply);
+            ledger.passed(Level::Supply);
             return Ok(span);
         }
         let mut page_heap = self.page_heap.lock();
         if is_short && supply.is_empty() {
             page_heap.fill(self.platform(), &self.map, supply)?;
-            self.counts.passed(Level::Fill);
+            ledger.passed(Level::Fill);
             if let Some(span) = supply.take(self.platform(), &self.map, class, pages)? {
-                self.counts.passed(Level::Supply);
+                ledger.passed(Level::Supply);
                 return Ok(span);
             }
         }
         let span = page_heap.allocate(self.platform(), &self.map, supply.mapping(), class, pages, align)?;
-        self.counts.passed(Level::PageHeap);
+        ledger.passed(Level::PageHeap);
         Ok(span)
     }
 
@@ -379,8 +382,8 @@ impl Heap {
         }
     }
 
-    fn may_allocate(&self, even_past_trigger: bool) -> Result<(), Shortage> {
-        if !even_past_trigger && self.live() >= self.trigger() { Err(Shortage::Trigger) } else { Ok(()) }
+    fn may_allocate(&self, ledger: &Ledger, even_past_trigger: bool) -> Result<(), Shortage> {
+        if !even_past_trigger && self.live_with([ledger]) >= self.trigger() { Err(Shortage::Trigger) } else { Ok(()) }
     }
 
     /// The spans of large objects are together, whatever their kind: it changes when the object is zeroed.

@@ -31,8 +31,8 @@ pub(crate) enum State {
     Supplied,
     /// In one CPU's cache, which alone allocates from it.
     Cached,
-    /// In one of its class's central lists.
-    Central,
+    /// In one of its class's central lists, or among the full ones of a CPU.
+    Listed,
     /// It holds one large object, and is in one of those, too.
     Large,
 }
@@ -69,7 +69,7 @@ pub(crate) struct Span {
     generation: AtomicU8,
 }
 
-const _: () = assert!(size_of::<Span>() + 4 <= 5 * 64, "with its pool's link, a record fills five cache lines");
+const _: () = assert!(size_of::<Span>() <= 5 * 64, "a record fills five cache lines");
 
 impl Span {
     /// A span without slots. In a cache it stands for "none yet", which spares every allocation a comparison.
@@ -130,7 +130,7 @@ impl Span {
             0 => State::Free,
             1 => State::Supplied,
             2 => State::Cached,
-            3 => State::Central,
+            3 => State::Listed,
             _ => State::Large,
         }
     }

@@ -45,6 +45,14 @@ impl SpanList {
         Some(span)
     }
 
+    /// Takes them all, in front. O(1).
+    pub(super) fn append(&mut self, full: &mut FullSpans) {
+        if let (Some(first), Some(last)) = (full.list.first.take(), full.last) {
+            last.next.store(address(self.first), Relaxed);
+            self.first = Some(first);
+        }
+    }
+
     /// Takes out a large span that is in this list, whose spans are all large.
     pub(super) fn remove_large(&mut self, span: &'static Span) {
         let (previous, next) = (span.previous(), span.next.load(Relaxed));
@@ -84,6 +92,31 @@ impl SpanList {
             at = span.next.load(Relaxed);
         }
         Some(spans)
+    }
+}
+
+/// Full spans of one class, which a list takes over all at once.
+pub(super) struct FullSpans {
+    list: SpanList,
+    /// The last in it; of an empty one, any.
+    last: Option<&'static Span>,
+}
+
+impl FullSpans {
+    pub(super) const fn new() -> FullSpans {
+        FullSpans { list: SpanList::new(), last: None }
+    }
+
+    /// Takes a small span that is in no list and no cache.
+    pub(super) fn push(&mut self, span: &'static Span) {
+        if self.list.is_empty() {
+            self.last = Some(span);
+        }
+        self.list.push(span);
+    }
+
+    pub(super) fn list(&self) -> &SpanList {
+        &self.list
     }
 }
 

@@ -19,6 +19,7 @@
 //! No section sweeps more than a few: who has to sweep more lets safepoints in after each. A span without a mark is not
 //! even written to: its record is made anew at its next use.
 
+use super::counts::Ledger;
 use super::span::Object;
 use super::span_list::SpanList;
 use super::{Heap, Span, SpanClass};
@@ -89,7 +90,7 @@ impl Heap {
     /// The debt of whoever is going to allocate a large object of so many pages, if anything is unswept.
     pub(crate) fn sweep_debt(&self, pages: Pages) -> Option<Debt> {
         let looks = SEARCHED.saturating_mul(pages.0);
-        (!self.is_swept()).then(|| Debt { share: self.share(pages), missing: pages.0, looks })
+        (!self.is_swept()).then(|| Debt { share: self.share(self.live(), pages), missing: pages.0, looks })
     }
 
     /// Sweeps a portion of it; `false`: it is paid, or there is nothing to sweep.
@@ -151,16 +152,16 @@ impl Heap {
     }
 
     /// As many of the unswept pages as so many pages are of what may be allocated before the trigger.
-    fn share(&self, pages: Pages) -> usize {
-        let left = (self.trigger().0.saturating_sub(self.live().0) / PAGE.0).max(1);
+    fn share(&self, live: Bytes, pages: Pages) -> usize {
+        let left = (self.trigger().0.saturating_sub(live.0) / PAGE.0).max(1);
         self.unswept().0.saturating_mul(pages.0.min(left)).div_ceil(left)
     }
 
     /// Before so many pages are allocated: sweeps the share of what is unswept that falls to them, a portion at most. If it was more, the
     /// next shares are larger.
-    pub(super) fn sweep_share(&self, pages: Pages) {
+    pub(super) fn sweep_share(&self, ledger: &Ledger, pages: Pages) {
         if !self.is_swept() {
-            self.sweep_portion(self.share(pages).min(PORTION));
+            self.sweep_portion(self.share(self.live_with([ledger]), pages).min(PORTION));
         }
     }
 

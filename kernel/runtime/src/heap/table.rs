@@ -52,11 +52,22 @@ impl<T: 'static, const STEP: usize> Table<T, STEP> {
     /// Adds an entry, for which there is room, and returns its address, valid for ever.
     pub(crate) fn push(&mut self, value: T) -> Address {
         let at = self.entry(self.length);
-        assert!(self.entry(self.length + 1) <= self.committed, "make_room comes before push");
+        // It is not above `committed`.
+        assert!(self.committed.0.wrapping_sub(at.0) >= size_of::<T>(), "make_room comes before push");
         // SAFETY: the entry's bytes are committed (just asserted), aligned (the range is, to STEP), and not yet in use.
         unsafe { core::ptr::with_exposed_provenance_mut::<T>(at.0).write(value) };
-        self.length += 1;
+        self.length = self.length.wrapping_add(1);
         at
+    }
+
+    /// Takes the last entry out.
+    pub(crate) fn pop(&mut self) -> Option<T>
+    where
+        T: Copy,
+    {
+        let last = self.entries().last().copied()?;
+        self.length -= 1;
+        Some(last)
     }
 
     /// The memory that it takes.
@@ -66,7 +77,7 @@ impl<T: 'static, const STEP: usize> Table<T, STEP> {
 
     /// Where entry `index` is or will be.
     pub(crate) fn entry(&self, index: usize) -> Address {
-        self.range.start.plus(Bytes(index * size_of::<T>()))
+        self.range.start.plus(Bytes(index.wrapping_mul(size_of::<T>())))
     }
 
     /// Whether the entries are in committed memory, and that in the range.

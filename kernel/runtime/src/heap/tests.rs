@@ -36,7 +36,7 @@ fn allocate_by(
     loop {
         match how(cache, class) {
             Some(object) => return Ok(object.addr().get()),
-            None => cache.refill(heap, class, false)?,
+            None => cache.refill(heap, class, false, false)?,
         }
     }
 }
@@ -94,11 +94,11 @@ fn every_class_is_filled_freed_in_three_orders_and_refilled_and_no_page_is_lost(
             }
             cache.flush(heap);
             assert_eq!(sweep(heap), count - count / 3);
-            assert_eq!(heap.live().0, count / 3 * class.slot_bytes());
+            assert_eq!(heap.live_with([&cache.ledger]).0, count / 3 * class.slot_bytes());
             heap.check_with(&[&cache]).expect("a sound heap");
             // Then the rest.
             assert_eq!(sweep(heap), count / 3);
-            assert_eq!((heap.pages_in_use(), heap.live()), (Pages(0), Bytes(0)));
+            assert_eq!((heap.pages_in_use(&cache), heap.live_with([&cache.ledger])), (Pages(0), Bytes(0)));
             heap.check_with(&[&cache]).expect("a sound heap");
         }
     }
@@ -183,7 +183,7 @@ fn short_spans_are_made_of_the_cpus_own_pages_without_a_lock() {
     let long = heap.allocate_large(&mut other, Bytes(128 * KIB), 8, Kind::Noscan, false).expect("memory");
     assert_eq!(long.addr().get(), first + 128 * PAGE.0);
     assert_eq!(take(&mut cache), first + 144 * PAGE.0);
-    assert_eq!(heap.pages_in_use(), Pages(64 + 1 + 5 + 16 + 1));
+    assert_eq!(heap.owned_with([&cache.ledger, &other.ledger]), Pages(64 + 1 + 5 + 16 + 1));
     heap.check_with(&[&cache, &other]).expect("a sound heap");
     // What a CPU gives back is in one piece again.
     other.flush(heap);
@@ -250,7 +250,7 @@ fn a_slot_freed_by_hand_is_the_next_one_given_out_if_its_span_is_cached() {
     heap.check_with(&[&cache]).expect("a sound heap");
     cache.flush(heap);
     heap.check_with(&[&cache]).expect("a sound heap");
-    assert_eq!(heap.live(), Bytes(175 * 48));
+    assert_eq!(heap.live_with([&cache.ledger]), Bytes(175 * 48));
 }
 
 #[test]
@@ -263,11 +263,11 @@ fn past_the_trigger_only_who_insists_gets_a_new_span() {
     assert_eq!(objects, 24, "three spans of eight");
     assert_eq!(allocate(heap, &mut cache, class), Err(Shortage::Trigger));
     assert_eq!(heap.allocate_large(&mut cache, Bytes(40_000), 8, Kind::Noscan, false), Err(Shortage::Trigger));
-    assert_eq!(cache.refill(heap, class, true), Ok(()));
+    assert_eq!(cache.refill(heap, class, false, true), Ok(()));
     assert!(heap.allocate_large(&mut cache, Bytes(40_000), 8, Kind::Noscan, true).is_ok());
-    assert_eq!(heap.live(), Bytes(4 * 8 * KIB + 40 * KIB));
+    assert_eq!(heap.live_with([&cache.ledger]), Bytes(4 * 8 * KIB + 40 * KIB));
     cache.flush(heap);
-    assert_eq!(heap.live(), Bytes(3 * 8 * KIB + 40 * KIB));
+    assert_eq!(heap.live_with([&cache.ledger]), Bytes(3 * 8 * KIB + 40 * KIB));
     heap.check_with(&[&cache]).expect("a sound heap");
 }
 
@@ -276,13 +276,14 @@ fn objects_are_counted_by_class_and_each_level_when_it_is_asked() {
     let (heap, _) = heap();
     let mut cache = Cache::new();
     let class = class(KIB, Kind::Noscan);
-    let levels = |heap: &Heap| {
-        let passed = [Level::Central, Level::Supply, Level::Fill, Level::PageHeap].map(|level| heap.passed(level));
+    let levels = |heap: &Heap, cache: &Cache| {
+        let passed =
+            [Level::Central, Level::Supply, Level::Fill, Level::PageHeap].map(|level| heap.passed(level, cache));
         (passed, heap.growths())
     };
     let objects: Vec<_> = (0..25).map(|_| allocate(heap, &mut cache, class).expect("memory")).collect();
     assert_eq!(heap.counted(class, &cache), Counted { allocated: 25, freed: 0 });
-    assert_eq!(levels(heap), ([0, 4, 1, 0], 1));
+    assert_eq!(levels(heap, &cache), ([0, 4, 1, 0], 1));
     // Given back at once, and the slot is free when the CPU gives up the span: it was never allocated.
     // SAFETY: it is not used again.
     unsafe { cache.free(class, pointer(objects[24])) };
@@ -295,9 +296,9 @@ fn objects_are_counted_by_class_and_each_level_when_it_is_asked() {
     sweep(heap);
     assert_eq!(heap.counted(class, &cache), Counted { allocated: 24, freed: 14 });
     allocate(heap, &mut cache, class).expect("memory");
-    assert_eq!((heap.counted(class, &cache).allocated, levels(heap)), (25, ([1, 4, 1, 0], 1)));
+    assert_eq!((heap.counted(class, &cache).allocated, levels(heap, &cache)), (25, ([1, 4, 1, 0], 1)));
     let large = heap.allocate_large(&mut cache, Bytes(5 * MIB), 8, Kind::Noscan, false).expect("memory");
-    assert_eq!((heap.counted_large(), levels(heap)), ((Bytes(5 * MIB), Bytes(0)), ([1, 4, 1, 1], 2)));
+    assert_eq!((heap.counted_large(), levels(heap, &cache)), ((Bytes(5 * MIB), Bytes(0)), ([1, 4, 1, 1], 2)));
     // SAFETY: it is not used again.
     unsafe { heap.free_large(large) };
     assert_eq!(heap.counted_large(), (Bytes(5 * MIB), Bytes(5 * MIB)));
@@ -390,7 +391,7 @@ fn fill_all_arenas(kinds: &[(usize, Kind)], other: Kind) {
         cache.flush(heap);
         sweep(heap);
         heap.check_with(&[&cache]).expect("a sound heap");
-        assert_eq!((heap.live(), heap.pages_in_use()), (Bytes(0), Pages(0)));
+        assert_eq!((heap.live_with([&cache.ledger]), heap.pages_in_use(&cache)), (Bytes(0), Pages(0)));
         // All addresses are taken, for pages that are mapped otherwise.
         assert!(matches!(allocate(heap, &mut cache, self::class(8, other)), Err(Shortage::Exhausted { .. })));
     }
@@ -499,10 +500,16 @@ fn what_is_unswept_is_dead_or_alive_and_counted_so() {
     let alive = || objects.iter().map(|&object| heap.find(object).is_some_and(|object| heap.is_alive(object)));
     let unswept: Vec<_> = alive().collect();
     assert!(unswept.iter().enumerate().all(|(index, &alive)| alive == (index < 200)));
-    assert_eq!((heap.live(), heap.freed_objects(), heap.pages_in_use()), (Bytes(200 * 48), 0, Pages(3)));
+    assert_eq!(
+        (heap.live_with([&cache.ledger]), heap.freed_objects(), heap.pages_in_use(&cache)),
+        (Bytes(200 * 48), 0, Pages(3))
+    );
     heap.sweep_all();
     assert!(alive().eq(unswept));
-    assert_eq!((heap.live(), heap.freed_objects(), heap.pages_in_use()), (Bytes(200 * 48), 310, Pages(2)));
+    assert_eq!(
+        (heap.live_with([&cache.ledger]), heap.freed_objects(), heap.pages_in_use(&cache)),
+        (Bytes(200 * 48), 310, Pages(2))
+    );
     heap.check_with(&[&cache]).expect("a sound heap");
 }
 
@@ -513,7 +520,7 @@ fn room_in_unswept_spans_is_found_before_fresh_pages_are_taken() {
     let mut again: Vec<_> = Vec::new();
     for count in 1..=objects.len() - 200 {
         again.push(allocate(heap, &mut cache, class).expect("memory"));
-        assert!(heap.pages_in_use() <= Pages(3));
+        assert!(heap.pages_in_use(&cache) <= Pages(3));
         if count % if cfg!(miri) { 250 } else { 50 } == 0 {
             heap.check_with(&[&cache]).expect("a sound heap");
         }
@@ -529,7 +536,7 @@ fn fresh_pages_are_looked_for_in_unswept_spans_of_every_class() {
     let (heap, mut cache, _) = marked(class(1024, Kind::Noscan), 0);
     for _ in 0..3 * 4 {
         allocate(heap, &mut cache, class(2048, Kind::Ambiguous)).expect("memory");
-        assert!(heap.pages_in_use() <= Pages(3));
+        assert!(heap.pages_in_use(&cache) <= Pages(3));
     }
     let large = |bytes| {
         let (heap, mut cache, _) = marked(class(1024, Kind::Noscan), 0);
@@ -537,7 +544,7 @@ fn fresh_pages_are_looked_for_in_unswept_spans_of_every_class() {
         while heap.pay(&mut debt) {}
         let out = heap.allocate_large(&mut cache, bytes, 8, Kind::Noscan, false);
         heap.check_with(&[&cache]).expect("a sound heap");
-        (out, heap.pages_in_use())
+        (out, heap.pages_in_use(&cache))
     };
     assert!(matches!(large(Bytes(40_000)), (Ok(_), Pages(5))));
     assert!(matches!(large(Bytes(isize::MAX as usize)), (Err(Shortage::Exhausted { .. }), Pages(0))));
@@ -557,11 +564,11 @@ fn all_is_swept_when_the_trigger_is_reached() {
     begin_sweep(heap);
     // The small ones' spans come first, and have room for everything up to the trigger.
     heap.sweep_some();
-    heap.set_trigger(Bytes(heap.live().0 + 30 * small.slots() * small.slot_bytes()));
+    heap.set_trigger(Bytes(heap.live_with([&cache.ledger]).0 + 30 * small.slots() * small.slot_bytes()));
     let before = heap.unswept();
     assert!(before > Pages(100));
     while allocate(heap, &mut cache, small).is_ok() {
-        let left = heap.trigger().0.saturating_sub(heap.live().0) / PAGE.0 + 1;
+        let left = heap.trigger().0.saturating_sub(heap.live_with([&cache.ledger]).0) / PAGE.0 + 1;
         assert!(heap.unswept().0 <= (before.0 * left).div_ceil(30), "{left} pages before the trigger");
     }
     assert_eq!(heap.unswept(), Pages(0));
@@ -591,14 +598,14 @@ fn long_to_sweep() -> (&'static Heap, &'static Pretend, Cache) {
 fn no_step_sweeps_more_than_a_few_spans() {
     let (heap, _, mut cache) = long_to_sweep();
     // All that is unswept is one page's share.
-    heap.set_trigger(Bytes(heap.live().0 + 1));
+    heap.set_trigger(Bytes(heap.live_with([&cache.ledger]).0 + 1));
     let mut before = heap.unswept().0;
     let mut few = |most| {
         let swept = before - heap.unswept().0;
         assert!((1..=most).contains(&swept), "{swept} spans");
         before -= swept;
     };
-    assert_eq!(cache.refill(heap, class(1024, Kind::Noscan), false), Ok(()));
+    assert_eq!(cache.refill(heap, class(1024, Kind::Noscan), false, false), Ok(()));
     few(64 + 100 + 64);
     let mut debt = heap.sweep_debt(Pages(5)).expect("much is unswept");
     while heap.pay(&mut debt) {
@@ -677,6 +684,7 @@ fn a_large_object_is_freed_by_hand_wherever_its_list_has_it() {
     let mut objects: Vec<_> = (0..count)
         .map(|_| heap.allocate_large(&mut cache, Bytes(40_000), 8, Kind::Noscan, false).expect("memory"))
         .collect();
+    cache.flush(heap);
     objects.iter().for_each(|object| assert!(heap.find(object.addr().get()).is_some_and(Object::mark_stopped)));
     begin_sweep(heap);
     random.shuffle(&mut objects);
@@ -688,7 +696,7 @@ fn a_large_object_is_freed_by_hand_wherever_its_list_has_it() {
         unsafe { heap.free_large(object) };
         heap.check_with(&[&cache]).expect("a sound heap");
     }
-    assert_eq!((heap.pages_in_use(), heap.live()), (Pages(0), Bytes(0)));
+    assert_eq!((heap.pages_in_use(&cache), heap.live_with([&cache.ledger])), (Pages(0), Bytes(0)));
 }
 
 #[test]
@@ -787,7 +795,7 @@ fn ambiguous_objects_have_chunks_of_their_own_whose_memory_comes_by_small_pages(
     cache.flush(heap);
     assert_eq!(sweep(heap), small.len());
     heap.check_with(&[&cache]).expect("a sound heap");
-    assert_eq!(heap.pages_in_use(), Pages(0));
+    assert_eq!(heap.pages_in_use(&cache), Pages(0));
 }
 
 #[test]

@@ -4,9 +4,9 @@
 //! zeroing: of pages above all that were ever in use (`PageHeap::fresh`), or of pages that had been released. Each of its slots is then
 //! given once as it is. The first that becomes free again, by hand or by a sweep, ends that for the whole span.
 //!
-//! No slot is zeroed ahead of its allocation. For blocks of 16 to 128 bytes that nobody frees it would save 6 to 13 % of the instructions
-//! (measured by zeroing a window of slots at a time); but a slot that is freed by hand is zeroed alone in any case, and most objects never:
-//! their value is written in place.
+//! Else a new span is zeroed whole before its first slot is given to somebody who wants zeroes, and known to be zero from then on: one
+//! long run is cleared faster than its parts. Who writes a value in its place wants none, and gets the span as it is. A
+//! slot in a span that was swept is zeroed alone.
 //!
 //! Unsafe here: writing to memory of the caller's, reading that of free slots.
 #![allow(unsafe_code)]
@@ -46,6 +46,17 @@ pub(crate) unsafe fn zero(start: NonNull<u8>, bytes: Bytes) {
 }
 
 impl Span {
+    /// Zeroes all slots at once unless they are known to be zero. The span has just been made: none is taken.
+    pub(super) fn zero_all(&self) {
+        if !self.needs_zero() {
+            return;
+        }
+        let start = NonNull::new(core::ptr::with_exposed_provenance_mut(self.base().0)).expect("no span is at 0");
+        // SAFETY: the slots of a span that nobody else has.
+        unsafe { zero(start, Bytes(self.slots() as usize * self.slot_bytes().0)) };
+        self.set_needs_zero(false);
+    }
+
     /// Whether every word of every free slot is zero. For the verifier, of a span whose pages are its own.
     pub(super) fn is_zero_where_free(&'static self) -> bool {
         let is_zero = |slot: Object| {
@@ -65,7 +76,6 @@ mod tests {
     use crate::heap::pretend::{Pretend, Random};
     use crate::heap::tests::sweep;
     use crate::heap::{Cache, Heap, Kind, SpanClass};
-    use crate::platform::Platform;
 
     fn heap(platform: &'static Pretend) -> (&'static Heap, Cache) {
         let heap = Box::leak(Box::new(Heap::new()));
@@ -77,12 +87,13 @@ mod tests {
         SpanClass::for_request(bytes, 8, Kind::Noscan).expect("small")
     }
 
+    /// `zeroed` says how the slot is asked for.
     fn allocate(heap: &Heap, cache: &mut Cache, class: SpanClass, zeroed: bool) -> NonNull<u8> {
         loop {
             let object = if zeroed { cache.allocate_zeroed(class) } else { cache.allocate(class) };
             match object {
                 Some(object) => return object,
-                None => cache.refill(heap, class, false).expect("memory"),
+                None => cache.refill(heap, class, zeroed, false).expect("memory"),
             }
         }
     }
@@ -120,7 +131,7 @@ mod tests {
         let class = class(48);
         for (platform, touched) in [(Pretend::with_zeroes(), true), (Pretend::new(), false)] {
             let (heap, mut cache) = heap(platform);
-            let first = allocate(heap, &mut cache, class, true);
+            let first = allocate(heap, &mut cache, class, touched);
             heap.check_with(&[&cache]).expect("a sound heap");
             // SAFETY: the next slot, which is free: nobody but the walker would see it.
             unsafe { first.add(48 + 5).write(7) };
@@ -204,7 +215,34 @@ mod tests {
         cache.flush(heap);
         other.flush(heap);
         sweep(heap);
-        assert!(needs_zero(heap, allocate(heap, &mut cache, class, true)));
+        assert!(needs_zero(heap, allocate(heap, &mut cache, class, false)));
+    }
+
+    #[test]
+    fn a_new_span_is_zeroed_whole_for_who_wants_zeroes_and_stays_dirty_for_who_does_not() {
+        for kind in [Kind::Noscan, Kind::Ambiguous, Kind::Precise] {
+            for zeroed in [true, false] {
+                let (heap, mut cache) = heap(Pretend::new());
+                let class = SpanClass::for_request(1024, 8, kind).expect("small");
+                cache.refill(heap, class, zeroed, false).expect("memory");
+                assert_eq!(cache.current(class).needs_zero(), !zeroed, "{kind:?}");
+                heap.check_with(&[&cache]).expect("what is known to be zero is zero");
+            }
+        }
+        // Pages that were used before, and a span that has been swept.
+        let (heap, mut cache) = heap(Pretend::with_zeroes());
+        let class = class(1024);
+        let objects: Vec<_> = (0..2 * class.slots()).map(|_| allocate(heap, &mut cache, class, true)).collect();
+        assert!(objects.iter().all(|object| use_up(*object, 1024)));
+        cache.flush(heap);
+        heap.find(objects[0].addr().get()).expect("an object").mark_stopped();
+        sweep(heap);
+        for slot in 1..2 * class.slots() {
+            let object = allocate(heap, &mut cache, class, true);
+            assert!(use_up(object, 1024));
+            let is_new = slot >= class.slots();
+            assert_eq!(needs_zero(heap, object), !is_new, "slot {slot}");
+        }
     }
 
     #[test]
@@ -213,7 +251,6 @@ mod tests {
         for platform in [Pretend::with_zeroes(), Pretend::new()] {
             let (heap, mut cache) = heap(platform);
             let mut live: Vec<(NonNull<u8>, SpanClass)> = Vec::new();
-            let mut known = 0;
             for step in 0..20_000 {
                 let class = class([16, 48, 520, 5000, 32_760][random.below(5)]);
                 match random.below(if live.len() > 400 { 4 } else { 8 }) {
@@ -233,7 +270,6 @@ mod tests {
                     }
                     kind => {
                         let object = allocate(heap, &mut cache, class, kind & 1 == 0);
-                        known += usize::from(!needs_zero(heap, object));
                         let is_zero = use_up(object, class.slot_bytes());
                         assert!(is_zero || kind & 1 != 0, "step {step}: {} bytes", class.slot_bytes());
                         live.push((object, class));
@@ -243,7 +279,6 @@ mod tests {
                     heap.check_with(&[&cache]).expect("a sound heap");
                 }
             }
-            assert_eq!(known > 50, platform.commits_zeroes(), "{known} slots were in spans known to be zero");
         }
     }
 }

@@ -119,7 +119,7 @@ fn levels(cache: &Cache) -> HeapLevels {
         *if class.is_large() { &mut large } else { &mut small } += HEAP.counted(class, cache).allocated;
     }
     let [central, page_cache, page_cache_fills, page_heap] =
-        [Level::Central, Level::Supply, Level::Fill, Level::PageHeap].map(|level| HEAP.passed(level));
+        [Level::Central, Level::Supply, Level::Fill, Level::PageHeap].map(|level| HEAP.passed(level, cache));
     // Whoever got a span was a refill or a large object.
     let refills = central + page_cache + page_heap - large;
     HeapLevels {

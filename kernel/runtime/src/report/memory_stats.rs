@@ -105,7 +105,7 @@ pub fn memory_stats() -> MemoryStats {
     let (large_allocated, large_freed) = HEAP.counted_large();
     let total_alloc = sum(|class| class.size * class.mallocs) + large_allocated.0;
     let heap_alloc = total_alloc - sum(|class| class.size * class.frees) - large_freed.0;
-    let (heap_sys, heap_released, heap_inuse) = (HEAP.grown().0, HEAP.released().0, HEAP.pages_in_use().bytes().0);
+    let (heap_sys, heap_released, heap_inuse) = (HEAP.grown().0, HEAP.released().0, HEAP.pages_in_use(cache).bytes().0);
     let (stack_sys, mspan_sys, gc_sys) = (stack::committed().0, records.spans.0, records.finders.0 + grey.0);
     let named = HEAP.with_memory().0 + stack_sys + mspan_sys + gc_sys;
     let other_sys = mapped().0.saturating_sub(named);

@@ -125,7 +125,7 @@ impl Lab {
 
 /// The ways to corrupt what is not a span: tables, lists, counts.
 pub(super) fn of_heap(lab: &mut Lab, random: &mut Random) -> Vec<(&'static str, Vec<Write>)> {
-    let Lab { heap, cached, partial, full, large, unused, .. } = *lab;
+    let Lab { heap, cached, partial, full, kept, large, unused, .. } = *lab;
     let mut page_heap = heap.page_heap.lock();
     let arenas = &raw mut page_heap.arenas;
     // SAFETY: a field of the heap, which lives for ever; only its own fields' addresses are taken.
@@ -137,7 +137,7 @@ pub(super) fn of_heap(lab: &mut Lab, random: &mut Random) -> Vec<(&'static str, 
     let (huge_summaries, huge_leaves) = page_heap.pages.summary_places(Mapping::Huge);
     // SAFETY: the eighth leaf of at least eight.
     let beyond = unsafe { summaries[4].add(7) };
-    let (pool_free, pool_length, next_free) = page_heap.spans.places(unused);
+    let (pool_free, pool_frees, pool_length) = page_heap.spans.places();
     let first = page_heap.arenas.page_number(full.base());
     let of = |span: &'static Span| page_heap.arenas.page_number(span.base()) as u64;
     let owner = |page: u64| page_heap.arenas.owner_place(page as usize);
@@ -157,6 +157,9 @@ pub(super) fn of_heap(lab: &mut Lab, random: &mut Random) -> Vec<(&'static str, 
     let tiny = lab.cache.tiny.place();
     let live: *const AtomicUsize = &raw const heap.live;
     let [allocated, freed] = heap.counts.places(class);
+    let (_, kept_list) = lab.cache.full_spans().nth(kept.class().index() as usize).expect("one for each class");
+    let kept_head = kept_list.head();
+    let (ledger_live, ledger_owned, ledger_allocated) = lab.cache.ledger.places(class);
     vec![
         ("a used page free", vec![flip(first as u64)]),
         ("a large object's last page free", vec![flip(of(large) + large.pages().0 as u64 - 1)]),
@@ -239,11 +242,15 @@ pub(super) fn of_heap(lab: &mut Lab, random: &mut Random) -> Vec<(&'static str, 
         ("an endless map", vec![write(map[1], |_| u64::MAX)]),
         ("a map of other owners", vec![write(map[2], |owners| owners + 8)]),
         ("a map without owners", vec![write(map[2], |_| 0)]),
-        ("no unused records", vec![write(pool_free, |_| u32::MAX.into())]),
-        ("unused records that begin nowhere", vec![write(pool_free, |_| 1 << 20)]),
-        ("unused records that begin with a used one", vec![write(pool_free, |free| free ^ 1)]),
-        ("unused records in a ring", vec![write(next_free, |_| read(pool_free.cast(), 4))]),
-        ("unused records that go on nowhere", vec![write(next_free, |_| 1 << 20)]),
+        ("no unused records", vec![write(pool_frees, |_| 0)]),
+        ("an unused record less", vec![write(pool_frees, |count| count - 1)]),
+        ("unused records without end", vec![write(pool_frees, |_| 1 << 50)]),
+        ("an unused record from nowhere", vec![write(pool_free, |_| 1 << 20)]),
+        ("a used record among the unused", vec![write(pool_free, |free| free ^ 1)]),
+        (
+            "an unused record twice",
+            vec![write(pool_free.wrapping_add(1), |_| read(pool_free.cast(), 4)), write(pool_frees, |count| count + 1)],
+        ),
         ("a record less", vec![write(pool_length, |length| length - 1)]),
         ("a list without its spans", vec![write(full_head, |_| 0)]),
         ("a list of partial spans that is full", vec![write(partial_head, |_| record(full))]),
@@ -251,6 +258,14 @@ pub(super) fn of_heap(lab: &mut Lab, random: &mut Random) -> Vec<(&'static str, 
         ("a list with a cached span", vec![write(partial_head, |_| record(cached))]),
         ("a list with a large span", vec![write(full_head, |_| record(large))]),
         ("a list with an unused record", vec![write(full_head, |_| record(unused))]),
+        ("a CPU without its full spans", vec![write(kept_head, |_| 0)]),
+        ("a CPU's full spans with a cached one", vec![write(kept_head, |_| record(cached))]),
+        ("a CPU's full spans of another class", vec![write(kept_head, |_| record(full))]),
+        ("a CPU's full spans in a ring", vec![write(kept.next.as_ptr(), |_| record(kept))]),
+        ("a CPU's full spans from nowhere", vec![write(kept_head, |_| random.word() | 1)]),
+        ("a ledger with more live", vec![write(ledger_live, |live| live.wrapping_add(48))]),
+        ("a ledger with a page less", vec![write(ledger_owned, |pages| pages.wrapping_sub(1))]),
+        ("a ledger with an object more", vec![write(ledger_allocated, |count| count.wrapping_add(1))]),
         ("a cache without its span", vec![write(cache, |_| record(Cache::new().current(class)))]),
         ("a cache with a span of a list", vec![write(cache, |_| record(partial))]),
         ("a cache with an unused record", vec![write(cache, |_| record(unused))]),
