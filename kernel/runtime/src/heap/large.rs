@@ -4,7 +4,8 @@
 #![allow(unsafe_code)]
 
 use super::span::State;
-use super::{Cache, Heap, Kind, Reading, Shortage, Span, SpanClass, zero};
+use super::zero::zero_pages;
+use super::{Cache, Heap, Kind, Reading, Shortage, Span, SpanClass};
 use crate::addr::{Bytes, Pages};
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering::Relaxed;
@@ -51,7 +52,7 @@ impl Heap {
         let span = self.owner_of(object);
         if span.needs_zero() {
             // SAFETY: all pages of the span are the new object's.
-            unsafe { zero(object, span.pages().bytes()) };
+            unsafe { zero_pages(object, span.pages().bytes()) };
         }
     }
 

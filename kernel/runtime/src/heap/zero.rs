@@ -45,6 +45,34 @@ pub(crate) unsafe fn zero(start: NonNull<u8>, bytes: Bytes) {
     }
 }
 
+/// Zeroes whole pages: many of them past the caches where vector registers may be used, that is in a process. Such stores need not fetch
+/// what they overwrite, half of the traffic, and push nothing out. Who goes on to write one word of each line misses for it, 1.5 times as
+/// long in all; who writes all words, some, or in no order loses nothing from 64 KiB on, and gains from 256 KiB (measured in C, over 256 MiB).
+///
+/// # Safety
+/// They are, and are the caller's alone to write.
+pub(super) unsafe fn zero_pages(start: NonNull<u8>, bytes: Bytes) {
+    #[cfg(all(target_feature = "sse2", not(miri)))]
+    if bytes.0 >= 64 << 10 {
+        // The fence comes before anything that says that they are zero.
+        // SAFETY: writes from `start` to the end, by lines, of which there are some.
+        return unsafe {
+            asm!(
+                "pxor {zero}, {zero}",
+                "2:",
+                "movntdq [{at}], {zero}", "movntdq [{at} + 16], {zero}",
+                "movntdq [{at} + 32], {zero}", "movntdq [{at} + 48], {zero}",
+                "add {at}, 64", "cmp {at}, {end}", "jne 2b",
+                "sfence",
+                at = inout(reg) start.as_ptr() => _, end = in(reg) start.as_ptr().wrapping_add(bytes.0),
+                zero = out(xmm_reg) _, options(nostack),
+            );
+        };
+    }
+    // SAFETY: the caller's promise.
+    unsafe { zero(start, bytes) }
+}
+
 impl Span {
     /// Zeroes all slots at once unless they are known to be zero. The span has just been made: none is taken.
     pub(super) fn zero_all(&self) {
@@ -71,7 +99,7 @@ impl Span {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::addr::{KIB, MIB, Pages};
+    use crate::addr::{KIB, MIB, PAGE, Pages};
     use crate::heap::Portion;
     use crate::heap::pretend::{Pretend, Random};
     use crate::heap::tests::sweep;
@@ -123,6 +151,19 @@ mod tests {
             unsafe { zero(NonNull::from(&mut memory[1..=words]).cast(), Bytes(8 * words)) };
             assert!(memory[1..=words].iter().all(|word| *word == 0), "{words} words");
             assert_eq!((memory[0], memory[words + 1]), (7, 7), "{words} words");
+        }
+    }
+
+    #[test]
+    fn so_many_pages_are_zeroed_and_no_others_past_the_caches_too() {
+        for pages in [1, 7, 8, 40] {
+            let mut memory = vec![7u8; (pages + 3) * PAGE.0];
+            let start = memory.as_ptr().addr().next_multiple_of(PAGE.0) - memory.as_ptr().addr() + PAGE.0;
+            let end = start + pages * PAGE.0;
+            // SAFETY: all of the vector's whole pages but the first and what is behind them.
+            unsafe { zero_pages(NonNull::from(&mut memory[start..end]).cast(), Pages(pages).bytes()) };
+            assert!(memory[start..end].iter().all(|byte| *byte == 0), "{pages} pages");
+            assert!(memory[..start].iter().chain(&memory[end..]).all(|byte| *byte == 7), "{pages} pages");
         }
     }
 
