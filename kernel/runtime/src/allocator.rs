@@ -52,7 +52,10 @@ pub struct Exhausted {
 
 impl fmt::Display for Exhausted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let live = HEAP.live().0 >> 10;
+        let held = SafepointsHeld::enter();
+        // SAFETY: nobody else uses the cache in this section.
+        let live = HEAP.live(unsafe { held.cache() }).0 >> 10;
+        drop(held);
         write!(
             f,
             "out of memory: asked for {} bytes, {} KiB of memory left, heap holds {live} KiB",

@@ -286,7 +286,7 @@ pub(crate) fn collect_stopped(held: &SafepointsHeld, reason: Reason) {
     // SAFETY: the section is ours, and no allocation is under way in it.
     let cache = unsafe { held.cache() };
     cache.flush(&HEAP);
-    let heap_at_start = HEAP.live();
+    let heap_at_start = HEAP.live(cache);
     state.slack = Bytes(HEAP.pages_in_use(cache).bytes().0.saturating_sub(heap_at_start.0));
 
     let mark_ns = platform().now();

@@ -158,9 +158,9 @@ impl Heap {
         }
     }
 
-    /// [`live`](Heap::live) and what these CPUs have not entered.
+    /// What is [live](Heap::live), as far as it was entered and in these ledgers.
     pub(super) fn live_with<'a>(&self, ledgers: impl IntoIterator<Item = &'a Ledger>) -> Bytes {
-        Bytes(ledgers.into_iter().fold(self.live().0, |live, ledger| live.wrapping_add_signed(ledger.live)))
+        Bytes(ledgers.into_iter().fold(self.live.load(Relaxed), |live, ledger| live.wrapping_add_signed(ledger.live)))
     }
 
     /// How many pages are in spans, these CPUs' new ones too.

@@ -245,14 +245,14 @@ mod tests {
     fn a_slot_freed_in_a_span_with_room_is_for_who_takes_the_span() {
         let (heap, mut cache) = (heap(), Cache::new());
         let objects = flushed(heap, &mut cache, 100);
-        let live = heap.live_with([&cache.ledger]);
+        let live = heap.live(&cache);
         assert_eq!(free(heap, &mut cache, class(48), objects[7]), Ok(()));
         assert!(is_refused_as_freed(free(heap, &mut cache, class(48), objects[7])));
-        assert_eq!(heap.live_with([&cache.ledger]), live);
+        assert_eq!(heap.live(&cache), live);
         heap.check_with(&[&cache]).expect("a sound heap");
         assert_eq!(allocate(heap, &mut cache, class(48)), Ok(objects[7]));
         cache.flush(heap);
-        assert_eq!(heap.live_with([&cache.ledger]), live);
+        assert_eq!(heap.live(&cache), live);
         heap.check_with(&[&cache]).expect("a sound heap");
     }
 
@@ -260,13 +260,13 @@ mod tests {
     fn a_slot_freed_in_a_full_span_counts_as_live_until_the_sweep_finds_it() {
         let (heap, mut cache) = (heap(), Cache::new());
         let objects = flushed(heap, &mut cache, 170);
-        let live = heap.live_with([&cache.ledger]);
+        let live = heap.live(&cache);
         for object in [objects[7], objects[8]] {
             assert_eq!(free(heap, &mut cache, class(48), object), Ok(()));
             assert!(is_refused_as_freed(free(heap, &mut cache, class(48), object)));
             assert!(!heap.find(object.0).is_some_and(Object::is_allocated));
         }
-        assert_eq!(heap.live_with([&cache.ledger]), live);
+        assert_eq!(heap.live(&cache), live);
         heap.check_with(&[&cache]).expect("a sound heap");
         assert!(!objects.contains(&allocate(heap, &mut cache, class(48)).expect("memory")));
         cache.flush(heap);
@@ -276,7 +276,7 @@ mod tests {
         // Full by its allocation bits once, and not yet swept.
         assert_eq!(free(heap, &mut cache, class(48), objects[6]), Ok(()));
         assert!(is_refused_as_freed(free(heap, &mut cache, class(48), objects[8])));
-        assert_eq!(heap.live_with([&cache.ledger]).0, 167 * 48);
+        assert_eq!(heap.live(&cache).0, 167 * 48);
         heap.check_with(&[&cache]).expect("a sound heap");
         heap.sweep_all();
         heap.check_with(&[&cache]).expect("a sound heap");
@@ -295,7 +295,7 @@ mod tests {
             assert_eq!(free(heap, &mut cache, class(48), object), Ok(()));
             assert!(is_refused_as_freed(free(heap, &mut cache, class(48), object)));
         }
-        assert_eq!(heap.live_with([&cache.ledger]).0, 168 * 48);
+        assert_eq!(heap.live(&cache).0, 168 * 48);
         heap.check_with(&[&cache]).expect("a sound heap");
         heap.sweep_all();
         assert_eq!((heap.freed_objects(), heap.pages_in_use(&cache)), (3, Pages(1)));

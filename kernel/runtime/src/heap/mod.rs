@@ -201,10 +201,10 @@ impl Heap {
         self.map.snapshot()
     }
 
-    /// What has been allocated and not yet found dead, Go's `heapLive`, but for what CPUs have not [entered](Heap::enter). The free slots of
-    /// a cached span count as allocated.
-    pub(crate) fn live(&self) -> Bytes {
-        Bytes(self.live.load(Relaxed))
+    /// What has been allocated and not yet found dead, if this is the one cache that there is. Go: `heapLive`. The free slots of a cached span
+    /// count as allocated.
+    pub(crate) fn live(&self, cache: &Cache) -> Bytes {
+        self.live_with([&cache.ledger])
     }
 
     /// At how many [`live`](Heap::live) bytes allocations ask for a collection; `usize::MAX`, as at first: never.

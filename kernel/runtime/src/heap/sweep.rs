@@ -90,7 +90,7 @@ impl Heap {
     /// The debt of whoever is going to allocate a large object of so many pages, if anything is unswept.
     pub(crate) fn sweep_debt(&self, pages: Pages) -> Option<Debt> {
         let looks = SEARCHED.saturating_mul(pages.0);
-        (!self.is_swept()).then(|| Debt { share: self.share(self.live(), pages), missing: pages.0, looks })
+        (!self.is_swept()).then(|| Debt { share: self.share(self.live_with([]), pages), missing: pages.0, looks })
     }
 
     /// Sweeps a portion of it; `false`: it is paid, or there is nothing to sweep.

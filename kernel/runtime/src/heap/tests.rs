@@ -94,11 +94,11 @@ fn every_class_is_filled_freed_in_three_orders_and_refilled_and_no_page_is_lost(
             }
             cache.flush(heap);
             assert_eq!(sweep(heap), count - count / 3);
-            assert_eq!(heap.live_with([&cache.ledger]).0, count / 3 * class.slot_bytes());
+            assert_eq!(heap.live(&cache).0, count / 3 * class.slot_bytes());
             heap.check_with(&[&cache]).expect("a sound heap");
             // Then the rest.
             assert_eq!(sweep(heap), count / 3);
-            assert_eq!((heap.pages_in_use(&cache), heap.live_with([&cache.ledger])), (Pages(0), Bytes(0)));
+            assert_eq!((heap.pages_in_use(&cache), heap.live(&cache)), (Pages(0), Bytes(0)));
             heap.check_with(&[&cache]).expect("a sound heap");
         }
     }
@@ -250,7 +250,7 @@ fn a_slot_freed_by_hand_is_the_next_one_given_out_if_its_span_is_cached() {
     heap.check_with(&[&cache]).expect("a sound heap");
     cache.flush(heap);
     heap.check_with(&[&cache]).expect("a sound heap");
-    assert_eq!(heap.live_with([&cache.ledger]), Bytes(175 * 48));
+    assert_eq!(heap.live(&cache), Bytes(175 * 48));
 }
 
 #[test]
@@ -265,9 +265,9 @@ fn past_the_trigger_only_who_insists_gets_a_new_span() {
     assert_eq!(heap.allocate_large(&mut cache, Bytes(40_000), 8, Kind::Noscan, false), Err(Shortage::Trigger));
     assert_eq!(cache.refill(heap, class, false, true), Ok(()));
     assert!(heap.allocate_large(&mut cache, Bytes(40_000), 8, Kind::Noscan, true).is_ok());
-    assert_eq!(heap.live_with([&cache.ledger]), Bytes(4 * 8 * KIB + 40 * KIB));
+    assert_eq!(heap.live(&cache), Bytes(4 * 8 * KIB + 40 * KIB));
     cache.flush(heap);
-    assert_eq!(heap.live_with([&cache.ledger]), Bytes(3 * 8 * KIB + 40 * KIB));
+    assert_eq!(heap.live(&cache), Bytes(3 * 8 * KIB + 40 * KIB));
     heap.check_with(&[&cache]).expect("a sound heap");
 }
 
@@ -391,7 +391,7 @@ fn fill_all_arenas(kinds: &[(usize, Kind)], other: Kind) {
         cache.flush(heap);
         sweep(heap);
         heap.check_with(&[&cache]).expect("a sound heap");
-        assert_eq!((heap.live_with([&cache.ledger]), heap.pages_in_use(&cache)), (Bytes(0), Pages(0)));
+        assert_eq!((heap.live(&cache), heap.pages_in_use(&cache)), (Bytes(0), Pages(0)));
         // All addresses are taken, for pages that are mapped otherwise.
         assert!(matches!(allocate(heap, &mut cache, self::class(8, other)), Err(Shortage::Exhausted { .. })));
     }
@@ -500,16 +500,10 @@ fn what_is_unswept_is_dead_or_alive_and_counted_so() {
     let alive = || objects.iter().map(|&object| heap.find(object).is_some_and(|object| heap.is_alive(object)));
     let unswept: Vec<_> = alive().collect();
     assert!(unswept.iter().enumerate().all(|(index, &alive)| alive == (index < 200)));
-    assert_eq!(
-        (heap.live_with([&cache.ledger]), heap.freed_objects(), heap.pages_in_use(&cache)),
-        (Bytes(200 * 48), 0, Pages(3))
-    );
+    assert_eq!((heap.live(&cache), heap.freed_objects(), heap.pages_in_use(&cache)), (Bytes(200 * 48), 0, Pages(3)));
     heap.sweep_all();
     assert!(alive().eq(unswept));
-    assert_eq!(
-        (heap.live_with([&cache.ledger]), heap.freed_objects(), heap.pages_in_use(&cache)),
-        (Bytes(200 * 48), 310, Pages(2))
-    );
+    assert_eq!((heap.live(&cache), heap.freed_objects(), heap.pages_in_use(&cache)), (Bytes(200 * 48), 310, Pages(2)));
     heap.check_with(&[&cache]).expect("a sound heap");
 }
 
@@ -564,11 +558,11 @@ fn all_is_swept_when_the_trigger_is_reached() {
     begin_sweep(heap);
     // The small ones' spans come first, and have room for everything up to the trigger.
     heap.sweep_some();
-    heap.set_trigger(Bytes(heap.live_with([&cache.ledger]).0 + 30 * small.slots() * small.slot_bytes()));
+    heap.set_trigger(Bytes(heap.live(&cache).0 + 30 * small.slots() * small.slot_bytes()));
     let before = heap.unswept();
     assert!(before > Pages(100));
     while allocate(heap, &mut cache, small).is_ok() {
-        let left = heap.trigger().0.saturating_sub(heap.live_with([&cache.ledger]).0) / PAGE.0 + 1;
+        let left = heap.trigger().0.saturating_sub(heap.live(&cache).0) / PAGE.0 + 1;
         assert!(heap.unswept().0 <= (before.0 * left).div_ceil(30), "{left} pages before the trigger");
     }
     assert_eq!(heap.unswept(), Pages(0));
@@ -598,7 +592,7 @@ fn long_to_sweep() -> (&'static Heap, &'static Pretend, Cache) {
 fn no_step_sweeps_more_than_a_few_spans() {
     let (heap, _, mut cache) = long_to_sweep();
     // All that is unswept is one page's share.
-    heap.set_trigger(Bytes(heap.live_with([&cache.ledger]).0 + 1));
+    heap.set_trigger(Bytes(heap.live(&cache).0 + 1));
     let mut before = heap.unswept().0;
     let mut few = |most| {
         let swept = before - heap.unswept().0;
@@ -669,7 +663,7 @@ fn sweeping_later_leaves_what_sweeping_at_once_leaves() {
             let is_alive = |object: &[usize; 2]| heap.find(object[at]).is_some_and(|object| heap.is_alive(object));
             assert!(held.iter().all(is_alive) && !dead.iter().any(is_alive));
         }
-        assert_eq!(heaps[0].live(), heaps[1].live());
+        assert_eq!(heaps[0].live(&caches[0]), heaps[1].live(&caches[1]));
     }
     heaps[1].sweep_all();
     assert_eq!(heaps[0].freed_objects(), heaps[1].freed_objects());
@@ -696,7 +690,7 @@ fn a_large_object_is_freed_by_hand_wherever_its_list_has_it() {
         unsafe { heap.free_large(object) };
         heap.check_with(&[&cache]).expect("a sound heap");
     }
-    assert_eq!((heap.pages_in_use(&cache), heap.live_with([&cache.ledger])), (Pages(0), Bytes(0)));
+    assert_eq!((heap.pages_in_use(&cache), heap.live(&cache)), (Pages(0), Bytes(0)));
 }
 
 #[test]
