@@ -51,7 +51,7 @@ pub(super) struct Ledger {
     live: isize,
     /// Pages that are in spans now.
     owned: usize,
-    /// Slots, by class.
+    /// Slots, by class. Of a span more may come back than were taken: its CPU also has those that were freed by hand meanwhile.
     allocated: [usize; SpanClass::COUNT],
     levels: [usize; Level::COUNT],
 }
@@ -75,7 +75,8 @@ impl Ledger {
 
     /// The CPU has taken a span with so many free slots, of which some bytes have not counted as live, ...
     pub(super) fn taken(&mut self, class: SpanClass, slots: usize, live: Bytes) {
-        self.allocated[class.index() as usize] += slots;
+        let allocated = &mut self.allocated[class.index() as usize];
+        *allocated = allocated.wrapping_add(slots);
         self.live += live.0 as isize;
     }
 

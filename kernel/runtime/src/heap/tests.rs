@@ -670,6 +670,30 @@ fn sweeping_later_leaves_what_sweeping_at_once_leaves() {
 }
 
 #[test]
+fn more_slots_of_a_span_may_come_back_than_were_taken() {
+    let (heap, _) = heap();
+    let (mut cache, mut other) = (Cache::new(), Cache::new());
+    let class = class(1024, Kind::Noscan);
+    let slots = class.slots();
+    // Two spans with one free slot each.
+    let [objects, _] = [&mut cache, &mut other]
+        .map(|cache| (1..slots).map(|_| allocate(heap, cache, class).expect("memory")).collect::<Vec<_>>());
+    other.flush(heap);
+    cache.flush(heap);
+    // One slot is taken with the span, and all that were allocated before are freed meanwhile.
+    assert_eq!(allocate(heap, &mut cache, class), Ok(objects[0] + (slots - 1) * 1024));
+    for object in objects {
+        // SAFETY: it is not used again.
+        assert!(unsafe { cache.free(class, pointer(object)) });
+    }
+    cache.refill(heap, class, false, false).expect("memory");
+    heap.check_with(&[&cache, &other]).expect("a sound heap");
+    (0..3 * slots).for_each(|_| _ = allocate(heap, &mut cache, class).expect("memory"));
+    heap.check_with(&[&cache, &other]).expect("a sound heap");
+    assert_eq!(heap.counted(class, &cache).allocated, slots + 3 * slots);
+}
+
+#[test]
 fn a_large_object_is_freed_by_hand_wherever_its_list_has_it() {
     let mut random = Random::new();
     let (heap, _) = heap();
