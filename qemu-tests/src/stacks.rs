@@ -1,10 +1,11 @@
 //! Stacks grow where they are, and overflow takes one thread with it; the timer takes the processor from a thread in a loop.
 
+use alloc::vec::Vec;
 use core::arch::asm;
 use core::hint::black_box;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use runtime::addr::{KIB, MIB};
-use runtime::inspect::current_stack;
+use runtime::inspect::{current_stack, free_memory};
 use runtime::kernel_test;
 use runtime::prelude::*;
 use runtime::switch_off::{Mechanism, disable};
@@ -35,6 +36,39 @@ fn started<T: Send + 'static>(limit: usize, f: impl FnOnce() -> T + Send + 'stat
 #[kernel_test]
 fn growth_to_64_mib() {
     assert_eq!(go(|| use_stack::<200>(64 * MIB - 16 * KIB)).join(), Ok(0));
+}
+
+/// How a thread ends that uses 8 MiB of stack when the machine's memory is all in the heap, in pages that nobody uses.
+fn growth_beside_a_heap_of_free_pages() -> Result<usize, Failure> {
+    let percent = set_gc_percent(None);
+    let end = go(|| {
+        let mut pieces: Vec<Vec<u8>> = Vec::with_capacity(1 + free_memory().0 / MIB);
+        loop {
+            let mut piece = Vec::new();
+            match piece.try_reserve_exact(MIB) {
+                Ok(()) => pieces.push(piece),
+                Err(_) => break,
+            }
+        }
+        drop(black_box(pieces));
+        assert!(free_memory().0 < 2 * MIB, "{:?} are left", free_memory());
+        use_stack::<200>(8 * MIB)
+    });
+    let end = end.join();
+    free_os_memory();
+    set_gc_percent(percent);
+    end
+}
+
+#[kernel_test]
+fn a_stack_grows_into_memory_that_the_heap_does_not_use() {
+    assert_eq!(growth_beside_a_heap_of_free_pages(), Ok(0));
+}
+
+#[kernel_test(off)]
+fn a_heap_that_keeps_its_free_pages_leaves_a_stack_none() {
+    let _off = disable(Mechanism::ReleaseForGrowth);
+    assert_eq!(growth_beside_a_heap_of_free_pages(), Err(Failure::OutOfMemory));
 }
 
 #[kernel_test]

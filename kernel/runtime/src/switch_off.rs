@@ -64,6 +64,8 @@ pub enum Mechanism {
     ZeroingOutside,
     /// Giving the memory of free pages back in the background.
     Scavenger,
+    /// Giving the memory of free pages back when a stack's growth finds no frames.
+    ReleaseForGrowth,
     /// Putting tiny objects into one slot.
     TinyCombining,
     /// Mapping ambiguous objects by pages of 4 KiB.

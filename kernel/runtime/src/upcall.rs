@@ -30,7 +30,7 @@ pub unsafe fn timer(registers: &mut Registers, extended: Range) {
 /// # Safety
 /// As [`timer`].
 pub unsafe fn page_fault(fault: Fault, registers: &mut Registers) -> Verdict {
-    sched::page_fault(&fault, registers)
+    sched::page_fault(&fault, registers, gc::release_for_growth)
 }
 
 /// Runs a handler, the two above or another. Whoever allocates in it is found out.

@@ -197,6 +197,13 @@ pub(crate) fn release_free_pages() {
     }
 }
 
+/// Gives the memory of one run of free pages back, at most 4 MiB, for a stack whose growth found no frames; `false`: there is none. In a
+/// handler that has interrupted no section.
+pub(crate) fn release_for_growth() -> bool {
+    let mut end = usize::MAX;
+    !switch_off::is_off(Mechanism::ReleaseForGrowth) && HEAP.release_below(&mut end, Portion::Any).is_some()
+}
+
 /// Collections that have ended. Go: `MemStats.NumGC`.
 pub fn cycles() -> u64 {
     CYCLES.load(Ordering::Acquire)

@@ -53,21 +53,26 @@ pub(super) extern "sysv64" fn retire_current() -> ! {
     schedule(&held)
 }
 
-/// A page fault. On its own stack, interrupts off, no lock taken.
-pub(crate) fn page_fault(fault: &Fault, registers: &mut Registers) -> Verdict {
+/// A page fault. On its own stack, interrupts off, no lock taken. `release` has the heap give the machine some memory back, if it can.
+pub(crate) fn page_fault(fault: &Fault, registers: &mut Registers, release: fn() -> bool) -> Verdict {
     // SAFETY: interrupts are off until the handler returns.
     let held = unsafe { cpu::in_handler() };
     let cpu = held.cpu();
     let Some(thread) = cpu.current().filter(|thread| thread.stack().contains(fault.address)) else {
         return Verdict::Fatal;
     };
-    let failure =
-        match thread.stack().grow_in_fault(fault, registers.rsp, cpu.in_section(), thread.panic.is_under_way()) {
-            Growth::Grown => return Verdict::Resume,
-            Growth::Wild => return Verdict::Fatal,
-            Growth::Overflow => Failure::StackOverflow,
-            Growth::NoMemory => Failure::OutOfMemory,
-        };
+    let grow = || thread.stack().grow_in_fault(fault, registers.rsp, cpu.in_section(), thread.panic.is_under_way());
+    let mut growth = grow();
+    // Outside sections this CPU is in the midst of nothing of the heap's: what is free there is to be had.
+    while growth == Growth::NoMemory && !cpu.in_section() && release() {
+        growth = grow();
+    }
+    let failure = match growth {
+        Growth::Grown => return Verdict::Resume,
+        Growth::Wild => return Verdict::Fatal,
+        Growth::Overflow => Failure::StackOverflow,
+        Growth::NoMemory => Failure::OutOfMemory,
+    };
     if cpu.in_section() {
         throw!(
             "expected {:?} of stack to suffice for a no-safepoint section, found {failure} at {}",

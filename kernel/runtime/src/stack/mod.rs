@@ -5,7 +5,8 @@
 //!
 //! 1. A thread's stack is a *slot* of reserved addresses. At first only its top page is committed.
 //! 2. A push below the committed part faults. The fault handler doubles the committed part ([`Stack::grow_in_fault`]), by at most
-//!    [`LARGEST_STEP`], so that no fault takes long; the interrupted instruction is done again and never knows.
+//!    [`LARGEST_STEP`], so that no fault takes long; the interrupted instruction is done again and never knows. If no frames are left, the
+//!    memory of the heap's free pages goes back first, a run at a time.
 //! 3. At the thread's limit it does not grow: the thread overflows and ends; no other does.
 //! 4. Below the limit lies a reserve for a panic that is raised near it, below that a small one for what must not be interrupted by an
 //!    overflow (a no-safepoint section), and below that the *guard page*, which is never present. Rust's compiler touches every page of a
