@@ -1,7 +1,8 @@
 //! When to collect next. Go: mgcpacer.go.
 //!
 //! With GOGC the heap may grow by that percentage of what the last cycle had to look at: live objects, stacks and globals. Never
-//! below 4 MiB at GOGC=100. The world is stopped for the whole cycle, so the trigger is the goal itself.
+//! below 4 MiB at GOGC=100, and by a MiB at least: else GOGC=0 would collect for every span. The world is stopped for the whole cycle, so the
+//! trigger is the goal itself.
 //!
 //! A memory limit lowers the goal, GOGC=off or not, to what it leaves beside stacks, records and the free slots of spans, and 3 % less.
 //! Where the live objects leave no such room the program would do nothing but collect. So cycles that have taken, a second in all, more
@@ -11,6 +12,9 @@ use crate::addr::{Bytes, MIB};
 
 /// Go: `defaultHeapMinimum`.
 const HEAP_MINIMUM: usize = 4 * MIB;
+
+/// Go: `sweepMinHeapDistance`.
+const LEAST_GROWTH: usize = MIB;
 
 /// Go: `capacityPerProc`.
 const MOST_DEBT_NS: u64 = 1_000_000_000;
@@ -54,7 +58,7 @@ impl Pacer {
         let by_percent = self.percent.map_or(usize::MAX, |percent| {
             let of = |bytes: usize| (bytes as u128 * u128::from(percent) / 100).min(usize::MAX as u128) as usize;
             let grown = live.0.saturating_add(of(live.0 + stacks.0 + globals.0));
-            grown.max(of(HEAP_MINIMUM))
+            grown.max(of(HEAP_MINIMUM)).max(live.0.saturating_add(LEAST_GROWTH))
         });
         let by_limit = self.memory_limit.map_or(usize::MAX, |limit| {
             let left = limit.0.saturating_sub(overhead.0);
@@ -87,6 +91,11 @@ mod tests {
     fn the_goal_never_falls_below_four_mebibytes_times_gogc() {
         assert_eq!(goal(Some(100), None, 0), 4);
         assert_eq!(goal(Some(400), None, 0), 16);
+    }
+
+    #[test]
+    fn the_heap_may_grow_by_a_mebibyte_whatever_gogc_says() {
+        assert_eq!([0, 1, 20].map(|percent| goal(Some(percent), None, 10)), [11, 11, 12]);
     }
 
     #[test]
