@@ -2,10 +2,12 @@
 
 use crate::canary::{Canary, Hidden, collect_cleanly, hatch_into};
 use alloc::alloc::{alloc, dealloc};
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::alloc::Layout;
 use core::hint::black_box;
 use runtime::addr::MIB;
+use runtime::inspect::free_memory;
 use runtime::kernel_test;
 use runtime::prelude::*;
 use runtime::switch_off::{Mechanism, disable};
@@ -62,6 +64,34 @@ fn an_object_freed_in_a_full_span_is_free() {
 fn without_explicit_free_an_object_lives_as_long_as_a_handle() {
     let _off = disable(Mechanism::ExplicitFree);
     assert!(!is_free_at_once());
+}
+
+/// How a thread ends that takes a quarter of the memory six times, and frees all by hand each time, while nothing is collected.
+fn frees_by_hand_without_a_collector() -> Result<(), Failure> {
+    let percent = set_gc_percent(None);
+    let end = go(|| {
+        let count = free_memory().0 / 4 / 64;
+        for _ in 0..6 {
+            let mut blocks = Vec::with_capacity(count);
+            blocks.extend((0..count).map(|number| Box::new([number; 6])));
+            drop(black_box(blocks));
+        }
+    });
+    let end = end.join();
+    set_gc_percent(percent);
+    free_os_memory();
+    end
+}
+
+#[kernel_test(unstressed)]
+fn what_is_freed_by_hand_is_used_again_without_a_collector() {
+    assert_eq!(frees_by_hand_without_a_collector(), Ok(()));
+}
+
+#[kernel_test(off, unstressed)]
+fn unless_the_lists_are_looked_through_it_is_out_of_reach() {
+    let _off = disable(Mechanism::Relisting);
+    assert_eq!(frees_by_hand_without_a_collector(), Err(Failure::OutOfMemory));
 }
 
 #[kernel_test(unstressed)]

@@ -8,7 +8,7 @@
 
 /// What can be switched off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
+#[repr(u64)]
 pub enum Mechanism {
     /// The page below a stack that is never present.
     GuardPage,
@@ -64,6 +64,8 @@ pub enum Mechanism {
     ZeroingOutside,
     /// Giving the memory of free pages back in the background.
     Scavenger,
+    /// Looking, when there is no memory, into the spans listed as full for what was freed by hand.
+    Relisting,
     /// Giving the memory of free pages back when a stack's growth finds no frames.
     ReleaseForGrowth,
     /// Putting tiny objects into one slot.
@@ -79,10 +81,10 @@ pub enum Mechanism {
 #[cfg(feature = "switch-off")]
 mod bits {
     use super::Mechanism;
-    use core::sync::atomic::{AtomicU32, Ordering};
+    use core::sync::atomic::{AtomicU64, Ordering};
 
     #[unsafe(link_section = ".bss.runtime")]
-    static OFF: AtomicU32 = AtomicU32::new(0);
+    static OFF: AtomicU64 = AtomicU64::new(0);
 
     /// Switched on again when dropped.
     #[must_use]
@@ -90,19 +92,19 @@ mod bits {
 
     /// Switches `mechanism` off for as long as the answer lives.
     pub fn disable(mechanism: Mechanism) -> Off {
-        OFF.fetch_or(1 << mechanism as u32, Ordering::SeqCst);
+        OFF.fetch_or(1 << mechanism as u64, Ordering::SeqCst);
         Off(mechanism)
     }
 
     impl Drop for Off {
         fn drop(&mut self) {
-            OFF.fetch_and(!(1 << self.0 as u32), Ordering::SeqCst);
+            OFF.fetch_and(!(1 << self.0 as u64), Ordering::SeqCst);
         }
     }
 
     /// Whether it is switched off just now.
     pub fn is_off(mechanism: Mechanism) -> bool {
-        OFF.load(Ordering::Relaxed) & (1 << mechanism as u32) != 0
+        OFF.load(Ordering::Relaxed) & (1 << mechanism as u64) != 0
     }
 }
 

@@ -184,9 +184,16 @@ pub fn free_os_memory() {
     release_free_pages();
 }
 
-/// Gives the memory of the heap's free pages back to the platform, and of those that only wait to be swept.
+/// Gives the memory of the heap's free pages back to the platform, and of those that only wait to be swept, or hold nothing but what was
+/// freed by hand.
 pub(crate) fn release_free_pages() {
     finish_sweep();
+    let held = SafepointsHeld::enter();
+    // SAFETY: the only reference in this section, and no allocation is under way in it.
+    held.on_system_stack(|| unsafe { held.cache() }.flush(&HEAP));
+    drop(held);
+    let mut classes = 0..;
+    while SafepointsHeld::enter().on_system_stack(|| classes.next().is_some_and(|nth| HEAP.relist(nth))) {}
     let mut end = usize::MAX;
     loop {
         // A section for each run: none is longer than 4 MiB.
