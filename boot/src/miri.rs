@@ -6,17 +6,21 @@ use crate::compile;
 
 /// The rooms with unsafe code of their own. The others are safe code, or assembly; what walks every address of every class takes Miri
 /// hours, and is left to the ordinary tests.
-const ROOMS: [&str; 10] = [
+const ROOMS: [&str; 14] = [
     "gc::cell",
     "gc::trace",
     "heap::fixed_pool",
     "heap::free",
     "heap::marks",
     "heap::pages::tests",
+    "heap::pattern",
+    "heap::pointer_map",
     "heap::table",
     "heap::tests::any_trace",
     "heap::tests::a_slot_freed",
     "heap::tests::large_objects",
+    "heap::window",
+    "heap::zero",
 ];
 
 /// Addresses are numbers in a span's record and become pointers again: that is what `with_exposed_provenance` is for, and permissive.

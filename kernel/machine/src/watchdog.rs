@@ -109,6 +109,8 @@ pub(crate) fn start(rsdp: Option<PhysicalAddress>) {
         }
     };
     let word = PINS + 2 * u32::from(pin);
+    // Else an expiry of the firmware's would be the first NMI, and nobody's.
+    wind_up();
     write(word + 1, apic::id() << 24);
     write(word, DELIVER_NMI | polarity);
     // SAFETY: as above; reads the word that was written last.

@@ -76,7 +76,7 @@ impl Cache {
         self.tiny.combined()
     }
 
-    /// Replaces the class's full span by one with free slots. Takes up to two locks at a time, and sweeps what must be for it. `zeroed`: who
+    /// Replaces the class's full span by one with free slots. Takes locks, one after the other, and sweeps what must be for it. `zeroed`: who
     /// asks wants a slot of zeroes.
     ///
     /// # Errors

@@ -12,8 +12,8 @@
 //!  4. There is none: make a span of this CPU's own free pages, 8 KiB each, with a record it has ready (`supply`); for ambiguous
 //!     objects it has others than for the rest, as in 7. No lock. While spans are not swept yet some of them are first: their pages may
 //!     come back.
-//!  5. It has not enough together: fill the supply with what is free of the 64 pages around the lowest free one. A span
-//!     of 16 pages and more, or one for which the supply has no run, is made of the lowest run that fits (`page_heap`).
+//!  5. It has none: fill the supply with what is free of the 64 pages around the lowest free one. A span of 16 pages
+//!     and more, or one for which the supply has no run, is made of the lowest run that fits (`page_heap`).
 //!     Both are found in a radix tree over bitmaps (`pages`). The page heap's lock.
 //!  6. There is no such run: add more of the reserved addresses (`arena`), in chunks of 4 MiB.
 //!  7. Pages without memory get it before they become a span, 2 MiB at a time, unless somebody has others of these pages. The platform
@@ -22,8 +22,9 @@
 //!  8. There are none: [`Shortage::Exhausted`]. The caller may collect and try again, or sweep all first
 //!     ([`Shortage::Unswept`]); the heap never calls the collector.
 //!
-//! An object above 32 KiB has a span of its own and starts at step 4. Steps 3 and 4 say [`Shortage::Trigger`] instead
-//! when as much has been allocated as the pacer allows before the next collection.
+//! An object above 32,760 bytes has a span of its own and starts at step 4 (`large`); before, its share of what is unswept is
+//! swept, until as many pages have come back as it takes. Steps 3 and 4 say [`Shortage::Trigger`] instead when as much has been
+//! allocated as the pacer allows before the next collection.
 //!
 //! Freeing goes the other way:
 //!
@@ -33,7 +34,8 @@
 //!     marks the allocation bits: unmarked slots are free. A span with none marked gives its pages back (`sweep`): bits are
 //!     cleared, and the summaries above them say so.
 //!  3. Who knows that an object is dead can free its slot at once, if the span is still this CPU's; else the bit is cleared that says it is
-//!     alive, and whoever takes or sweeps the span finds room. What is no object, or none any more, is named (`free`).
+//!     alive, and whoever takes or sweeps the span finds room. A large object's pages are free at once. What is no object, or none any
+//!     more, is named (`free`).
 //!  4. The platform gets the memory of free pages back, the pages stay ours (`release`): whole huge pages in the background, where the heap
 //!     has more than it will need (gc/scavenger.rs); pieces too when asked, when a memory limit would be passed, when no frames are left.
 //!

@@ -569,17 +569,17 @@ fn all_is_swept_when_the_trigger_is_reached() {
     heap.check_with(&[&cache]).expect("a sound heap");
 }
 
-/// A heap without a free page, in which the collector has found 300 spans of one class alive, which are swept first, and as many or more of
-/// another dead.
-fn long_to_sweep() -> (&'static Heap, &'static Pretend, Cache) {
+/// A heap without a free page, in which the collector has found 300 spans of one class alive, but for objects of some numbers. These
+/// are swept first, then as many or more of another that are dead.
+fn long_to_sweep(lives: impl Fn(usize) -> bool) -> (&'static Heap, &'static Pretend, Cache) {
     let (heap, platform) = heap();
     let mut cache = Cache::new();
-    for (class, lives) in [(class(1024, Kind::Noscan), true), (class(4096, Kind::Noscan), false)] {
-        for _ in 0..300 * class.slots() {
-            let object = allocate(heap, &mut cache, class).expect("memory");
-            assert!(!lives || heap.find(object).is_some_and(Object::mark_stopped));
-        }
+    let (alive, dead) = (class(1024, Kind::Noscan), class(4096, Kind::Noscan));
+    for number in 0..300 * alive.slots() {
+        let object = allocate(heap, &mut cache, alive).expect("memory");
+        assert!(!lives(number) || heap.find(object).is_some_and(Object::mark_stopped));
     }
+    (0..300 * dead.slots()).for_each(|_| _ = allocate(heap, &mut cache, dead).expect("memory"));
     platform.fail_after(0);
     while allocate(heap, &mut cache, class(4096, Kind::Noscan)).is_ok() {}
     platform.fail_no_more();
@@ -590,7 +590,7 @@ fn long_to_sweep() -> (&'static Heap, &'static Pretend, Cache) {
 
 #[test]
 fn no_step_sweeps_more_than_a_few_spans() {
-    let (heap, _, mut cache) = long_to_sweep();
+    let (heap, _, mut cache) = long_to_sweep(|_| true);
     // All that is unswept is one page's share.
     heap.set_trigger(Bytes(heap.live(&cache).0 + 1));
     let mut before = heap.unswept().0;
@@ -610,8 +610,26 @@ fn no_step_sweeps_more_than_a_few_spans() {
 }
 
 #[test]
+fn a_portion_is_swept_before_fresh_pages_are_taken() {
+    let (heap, _, mut cache) = long_to_sweep(|_| true);
+    let before = heap.unswept();
+    assert_eq!(cache.refill(heap, class(2048, Kind::Noscan), false, false), Ok(()));
+    // What falls to one page, long before the trigger, is one.
+    assert_eq!(before.0 - heap.unswept().0, 1 + 64);
+}
+
+#[test]
+fn a_span_with_room_is_searched_among_the_unswept_of_its_class() {
+    let (heap, _, mut cache) = long_to_sweep(|number| number % 320 != 0);
+    let before = heap.pages_in_use(&cache);
+    assert_eq!(cache.refill(heap, class(1024, Kind::Noscan), false, false), Ok(()));
+    assert_eq!((heap.pages_in_use(&cache), cache.free_slots(class(1024, Kind::Noscan))), (before, 1));
+    heap.check_with(&[&cache]).expect("a sound heap");
+}
+
+#[test]
 fn without_frames_unswept_spans_are_the_last_hope() {
-    let (heap, platform, mut cache) = long_to_sweep();
+    let (heap, platform, mut cache) = long_to_sweep(|_| true);
     platform.fail_after(0);
     let mut allocate = || allocate(heap, &mut cache, class(2048, Kind::Noscan));
     let shortage = (0..100_000).find_map(|_| allocate().err());
