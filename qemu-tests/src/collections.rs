@@ -7,11 +7,14 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt::Write;
 use core::hint::black_box;
+use core::mem;
+use core::ops::Deref;
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use runtime::inspect::{random, random_seed};
 use runtime::kernel_test;
 use runtime::prelude::*;
 use runtime::switch_off::{Mechanism, disable};
+use spin::Mutex;
 
 /// Xorshift, from a seed that the test prints: the maps' own.
 struct Random(u64);
@@ -307,6 +310,56 @@ fn an_index_out_of_bounds_leaves_a_vector_as_it_is() {
     }
     assert!(go(|| Watched(GcVec::from([1, 2, 3])).0.swap_remove(7)).join().is_err());
     assert_eq!(LEFT.load(Relaxed), 3);
+}
+
+/// Notes the number of what is dropped, and panics at one.
+#[derive(Trace)]
+struct Noting(usize, Gc<usize>);
+
+static NOTES: Mutex<Vec<usize>> = Mutex::new(Vec::new());
+static FATAL: AtomicUsize = AtomicUsize::new(usize::MAX);
+
+impl Drop for Noting {
+    fn drop(&mut self) {
+        collect();
+        assert_eq!(self.0, *self.1);
+        NOTES.lock().push(self.0);
+        assert!(self.0 != FATAL.load(Relaxed), "dropped");
+    }
+}
+
+type Keep<'a> = &'a mut dyn FnMut(&Noting) -> bool;
+
+/// Keeps those of ten that 3 does not divide, but for a panic at one, asked about or dropped: those left, and those dropped.
+fn retained<V: Deref<Target = [Noting]> + FromIterator<Noting>>(
+    retain: fn(&mut V, Keep<'_>),
+    asked: usize,
+    dropped: usize,
+) -> [Vec<usize>; 2] {
+    let mut elements: V = (0..10).map(|number| Noting(number, Gc::new(number))).collect();
+    FATAL.store(dropped, Relaxed);
+    let mut keep = |element: &Noting| {
+        assert!(element.0 != asked, "asked about");
+        !element.0.is_multiple_of(3)
+    };
+    let ended = catch_unwind(|| retain(&mut elements, &mut keep));
+    FATAL.store(usize::MAX, Relaxed);
+    assert_eq!(ended.is_err(), asked < 10 || dropped.is_multiple_of(3));
+    let left = elements.iter().map(|element| element.0).collect();
+    [left, mem::take(&mut *NOTES.lock())]
+}
+
+#[kernel_test]
+fn after_a_panic_in_retain_a_vector_is_as_one_of_allocs() {
+    for number in 0..11 {
+        for (asked, dropped) in [(number, 10), (10, number)] {
+            let ours = retained::<GcVec<_>>(|elements, keep| elements.retain(keep), asked, dropped);
+            NOTES.lock().clear();
+            let allocs = retained::<Vec<_>>(|elements, keep| elements.retain(keep), asked, dropped);
+            NOTES.lock().clear();
+            assert_eq!(ours, allocs, "asked about {asked}, dropped {dropped}");
+        }
+    }
 }
 
 static DROPPED: AtomicUsize = AtomicUsize::new(0);

@@ -213,16 +213,44 @@ impl<T: Trace> GcVec<T> {
         self.truncate(0);
     }
 
-    /// Drops the elements of which `keep` does not say `true`; the others stay in order. O(n).
+    /// Drops the elements of which `keep` does not say `true`, each before it asks about the next; the others stay in order, and so do
+    /// those that a panic leaves unasked. O(n).
     pub fn retain(&mut self, mut keep: impl FnMut(&T) -> bool) {
-        let mut kept = 0;
-        for index in 0..self.length {
-            if keep(&self[index]) {
-                self.swap(kept, index);
-                kept += 1;
+        /// The first `kept` elements of a vector of this `length`, and those from `next` on; it counts none of them.
+        struct Gap<'a, T: Trace> {
+            vector: &'a mut GcVec<T>,
+            kept: usize,
+            next: usize,
+            length: usize,
+        }
+
+        impl<T: Trace> Drop for Gap<'_, T> {
+            fn drop(&mut self) {
+                let length = self.kept + (self.length - self.next);
+                // SAFETY: elements that move up to the others; the places behind them are empty then.
+                unsafe {
+                    typed_memory::copy(self.vector.place(self.next), self.vector.place(self.kept), length - self.kept);
+                    typed_memory::clear(self.vector.place(length), self.length - length);
+                }
+                self.vector.length = length;
             }
         }
-        self.truncate(kept);
+
+        let mut gap = Gap { length: self.uncount(), vector: self, kept: 0, next: 0 };
+        while gap.next < gap.length {
+            let index = gap.next;
+            // SAFETY: an element.
+            let stays = keep(unsafe { gap.vector.place(index).as_ref() });
+            gap.next += 1;
+            if stays {
+                // SAFETY: it moves to the place behind those kept, which is free or its own.
+                unsafe { typed_memory::copy(gap.vector.place(index), gap.vector.place(gap.kept), 1) };
+                gap.kept += 1;
+            } else {
+                // SAFETY: it is none any more.
+                drop(unsafe { gap.vector.take(index) });
+            }
+        }
     }
 
     /// Sorts; equal elements may change places. O(n log n), no memory. Go: `slices.SortFunc`.
