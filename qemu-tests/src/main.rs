@@ -17,6 +17,8 @@ mod bad_use;
 #[cfg(any(target_os = "none", hosted))]
 mod canary;
 #[cfg(any(target_os = "none", hosted))]
+mod clock;
+#[cfg(any(target_os = "none", hosted))]
 mod collections;
 #[cfg(any(target_os = "none", hosted))]
 mod collector;

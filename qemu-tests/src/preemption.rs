@@ -1,8 +1,8 @@
 //! A thread that is made to give the processor notices nothing: wherever it was, it goes on with all that it had.
 
 use crate::canary::{hatch_into, overwrite_dead_frames};
+use crate::clock::deadline;
 use core::arch::asm;
-use core::arch::x86_64::_rdtsc;
 use core::hint::black_box;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use runtime::addr::{Bytes, KIB, Range};
@@ -13,8 +13,6 @@ use runtime::switch_off::{Mechanism, disable};
 use runtime::testing::{self, Hook};
 use runtime::upcall;
 use spin::Mutex;
-
-const MS: u64 = 1_000_000;
 
 /// What a thread had in its registers, but for rcx and rsp, and its flags.
 type Found = [usize; 15];
@@ -69,16 +67,6 @@ fn start_rival() {
             yield_now();
         }
     }));
-}
-
-/// When the clock of [`_rdtsc`] will have gone on for so long.
-fn deadline(ms: u64) -> u64 {
-    // SAFETY: every x86_64 has a time stamp counter.
-    let tsc = || unsafe { _rdtsc() };
-    let (start_ns, start) = (now(), tsc());
-    while now() < start_ns + MS {}
-    let now = tsc();
-    now + ms * (now - start)
 }
 
 /// Waits with RSP so many bytes above a small stack's limit until the rival has had a turn, or for so long. Whether it has had one.

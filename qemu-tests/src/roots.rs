@@ -3,10 +3,10 @@
 //! A test that blinds the collector loses more than it looks at, so most have a boot of their own (`status = 0`).
 
 use crate::canary::{Canary, Hidden, collect_cleanly, hatch_into, overwrite_dead_frames};
+use crate::clock::{MS, deadline};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::arch::asm;
-use core::arch::x86_64::_rdtsc;
 use core::hint::black_box;
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use runtime::kernel_test;
@@ -289,10 +289,7 @@ fn without_stacks_a_preempted_threads_object_is_lost() {
 /// Waits in a loop with its object in r12 and nowhere else until the timer's tick has collected.
 /// Whether the object was there after that.
 fn collect_by_tick() -> bool {
-    const MS: u64 = 1_000_000;
-    let (cycles_before, start_ns, start_tsc) = (runtime::cycles(), now(), read_tsc());
-    while now() < start_ns + 10 * MS {}
-    let deadline = start_tsc + 50 * (read_tsc() - start_tsc);
+    let (cycles_before, deadline) = (runtime::cycles(), deadline(500));
     let object = hatch_into(|_| ());
     overwrite_dead_frames();
     runtime::set_forced_period(20 * MS);
@@ -314,11 +311,6 @@ fn collect_by_tick() -> bool {
     core::hint::black_box(live);
     assert!(runtime::cycles() > cycles_before, "the timer's tick has not collected");
     kept
-}
-
-pub(crate) fn read_tsc() -> u64 {
-    // SAFETY: every x86_64 has a time stamp counter.
-    unsafe { _rdtsc() }
 }
 
 #[kernel_test]

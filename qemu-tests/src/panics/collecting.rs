@@ -2,7 +2,7 @@
 
 use super::{OnDrop, add_one, message};
 use crate::canary::{Canary, Hidden, overwrite_dead_frames};
-use crate::roots::read_tsc;
+use crate::clock::{MS, deadline};
 use alloc::format;
 use alloc::vec::Vec;
 use core::arch::asm;
@@ -11,8 +11,6 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 use runtime::kernel_test;
 use runtime::prelude::*;
 use runtime::switch_off::{Mechanism, disable};
-
-const MS: u64 = 1_000_000;
 
 /// A frame with an object, whose destructor collects and allocates while the frames above still hold theirs.
 #[inline(never)]
@@ -109,9 +107,7 @@ fn threads_are_preempted_and_the_tick_collects_while_they_unwind() {
 /// far below it, whose address is in rdi. The timer's tick collects there. Whether an object was there after that whose only
 /// reference is in that block.
 fn collect_in_the_unwinders_last_step() -> bool {
-    let (cycles_before, start_ns, start_tsc) = (runtime::cycles(), now(), read_tsc());
-    while now() < start_ns + 10 * MS {}
-    let deadline = start_tsc + 50 * (read_tsc() - start_tsc);
+    let (cycles_before, deadline) = (runtime::cycles(), deadline(500));
     let object = crate::canary::hatch_into(|_| ());
     overwrite_dead_frames();
     runtime::set_forced_period(20 * MS);

@@ -1,15 +1,14 @@
 //! Vector registers and the red zone: what an interrupted thread has there is a root, and there again when it goes on.
 
-use crate::canary::{Hidden, hatch_into, overwrite_dead_frames};
+use crate::canary::{hatch_into, overwrite_dead_frames};
+use crate::clock::{MS, deadline};
 use core::arch::asm;
-use core::arch::x86_64::{__cpuid, __cpuid_count, _rdtsc};
+use core::arch::x86_64::{__cpuid, __cpuid_count};
 use core::hint::black_box;
 use core::sync::atomic::{AtomicBool, Ordering};
 use runtime::kernel_test;
 use runtime::prelude::*;
 use runtime::switch_off::{Mechanism, disable};
-
-const MS: u64 = 1_000_000;
 
 /// Whether the processor has AVX, and AVX-512.
 fn avx() -> [bool; 2] {
@@ -19,25 +18,15 @@ fn avx() -> [bool; 2] {
     [avx, avx && __cpuid_count(7, 0).ebx & AVX512F != 0]
 }
 
-/// An object that nobody refers to, and the time stamp in 50 ms; the tick collects before that.
-fn prepared() -> (Hidden, u64) {
-    // SAFETY: every x86_64 has a time stamp counter.
-    let (start_ns, start) = (now(), unsafe { _rdtsc() });
-    while now() < start_ns + 10 * MS {}
-    // SAFETY: as above.
-    let deadline = start + 60 * (unsafe { _rdtsc() } - start) / 10;
-    let object = hatch_into(|_| ());
-    overwrite_dead_frames();
-    runtime::set_forced_period(20 * MS);
-    (object, deadline)
-}
-
 /// Waits in a loop with the address of an object only where the instructions have put it from r12, until the timer's tick has collected.
 /// Whether the object was there after that.
 macro_rules! collect_while_held {
     ($($put:literal),* ; $remove:literal) => {{
         let cycles = runtime::cycles();
-        let (object, deadline) = prepared();
+        let deadline = deadline(500);
+        let object = hatch_into(|_| ());
+        overwrite_dead_frames();
+        runtime::set_forced_period(20 * MS);
         // SAFETY: writes to registers, and to this stack below RSP, where nobody else does: handlers have stacks of their own.
         unsafe {
             asm!(
