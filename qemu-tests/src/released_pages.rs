@@ -41,6 +41,30 @@ fn free_pages_between_objects_are_enough_for_a_long_object_elsewhere() {
     free_os_memory();
 }
 
+/// Whether a long object finds its memory in free pages between others.
+fn is_there_room_between(percent: Option<u32>) -> bool {
+    free_os_memory();
+    let old = set_gc_percent(None);
+    let count = free_memory().0 * 6 / 10 / MIB;
+    let pieces: Vec<Vec<u8>> = (0..count).map(|_| black_box(Vec::with_capacity(MIB - 1))).collect();
+    let pieces: Vec<Vec<u8>> = pieces.into_iter().step_by(2).collect();
+    set_gc_percent(percent);
+    let long = free_memory().0 + count / 4 * MIB;
+    let is_there = black_box(&mut Vec::<u8>::new()).try_reserve_exact(long).is_ok();
+    drop(pieces);
+    set_gc_percent(old);
+    is_there
+}
+
+#[kernel_test]
+fn free_pages_are_enough_for_a_long_object_at_the_trigger_and_without_a_collector() {
+    for percent in [Some(100), None] {
+        // On a stack of its own, of which nothing is left.
+        assert_eq!(go(move || is_there_room_between(percent)).join(), Ok(true), "{percent:?}");
+    }
+    free_os_memory();
+}
+
 /// How much memory the machine has back after a heap of 64 MiB has died and nobody has done anything for a while, and how much more of the
 /// heap has none. Waits for most of it, but not for ever.
 fn returned_while_idle(within_ns: u64) -> (usize, usize) {

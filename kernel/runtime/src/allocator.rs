@@ -5,8 +5,8 @@
 //!    object. Tiny objects, of fewer than 16 bytes without references, share slots (heap/tiny.rs); the global
 //!    allocator's never do, for it frees them one by one.
 //! 2. An empty cache is refilled on the CPU's own stack. The heap never collects; it says [`Shortage`], and here it is decided: at the
-//!    trigger, collect and go on; without memory, collect, give the memory of free pages back, and try once more, unless GOGC=off; then it
-//!    is [`Exhausted`].
+//!    trigger, collect and go on; without memory, collect unless GOGC=off or that has just been done, give the memory of free pages back,
+//!    and try once more; then it is [`Exhausted`].
 //! 3. Plain Rust collections allocate through the global allocator. A layout of alignment under 8 cannot hold a
 //!    reference, and is never scanned (`String`, `Vec<u8>`). One of 8 and more may, and every word of it counts. One
 //!    byte is added there, so that a pointer one past the end stays inside the object. The linker inlines what of it is
@@ -283,14 +283,14 @@ fn refill(mut held: Allocating, class: SpanClass, zeroed: bool) -> Option<Alloca
         gc::collect_for(Reason::Allocation);
         held = Allocating::enter();
     }
-    let mut collected = false;
+    let mut done = Done::Nothing;
     loop {
-        let even_past_trigger = collected;
+        let even_past_trigger = done != Done::Nothing;
         // SAFETY: the caller's reference is not used any more.
         let outcome = held.on_system_stack(|| unsafe { held.cache() }.refill(&HEAP, class, zeroed, even_past_trigger));
         let Err(shortage) = outcome else { break };
         drop(held);
-        answer(shortage, &mut collected, Bytes(class.slot_bytes())).ok()?;
+        answer(shortage, &mut done, Bytes(class.slot_bytes())).ok()?;
         held = Allocating::enter();
     }
     if verify::is_stressed() {
@@ -305,35 +305,44 @@ fn exhausted(class: SpanClass) -> Exhausted {
     Exhausted { asked: Bytes(class.slot_bytes()), left: platform().free_memory() }
 }
 
+/// What has been done so far for who finds no memory.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Done {
+    Nothing,
+    /// Whoever comes here goes on past the trigger.
+    Collected,
+    Released,
+}
+
 /// The decision that the heap leaves to us: `Ok` means try again.
-fn answer(shortage: Shortage, collected: &mut bool, asked: Bytes) -> Result<(), Exhausted> {
+fn answer(shortage: Shortage, done: &mut Done, asked: Bytes) -> Result<(), Exhausted> {
     match shortage {
-        Shortage::Exhausted { left } if *collected || gc::is_off() => Err(Exhausted { asked, left }),
-        Shortage::Unswept => {
-            gc::finish_sweep();
-            Ok(())
-        }
+        Shortage::Exhausted { left } if *done == Done::Released => return Err(Exhausted { asked, left }),
+        Shortage::Unswept => gc::finish_sweep(),
         _ => {
-            gc::collect_for(Reason::Allocation);
-            *collected = true;
+            if *done == Done::Nothing && !gc::is_off() {
+                gc::collect_for(Reason::Allocation);
+            }
+            *done = Done::Collected;
             if shortage != Shortage::Trigger {
                 // A long run needs frames that short ones have.
                 gc::release_free_pages();
+                *done = Done::Released;
             }
-            Ok(())
         }
     }
+    Ok(())
 }
 
 fn allocate_large(bytes: Bytes, align: usize, reading: Reading, zeroed: bool) -> Result<NonNull<u8>, Exhausted> {
-    let mut collected = false;
+    let mut done = Done::Nothing;
     if verify::stress_is_due() {
         gc::collect_for(Reason::Allocation);
     }
     sweep_for(bytes);
     loop {
         let held = Allocating::enter();
-        let even_past_trigger = collected;
+        let even_past_trigger = done != Done::Nothing;
         let outcome = held.on_system_stack(|| {
             // SAFETY: the only reference in this section.
             let cache = unsafe { held.cache() };
@@ -351,7 +360,7 @@ fn allocate_large(bytes: Bytes, align: usize, reading: Reading, zeroed: bool) ->
                 HEAP.read_large(object, reading);
                 return Ok(object);
             }
-            Err(shortage) => answer(shortage, &mut collected, bytes)?,
+            Err(shortage) => answer(shortage, &mut done, bytes)?,
         }
     }
 }
@@ -365,16 +374,15 @@ fn sweep_for(bytes: Bytes) {
     while SafepointsHeld::enter().on_system_stack(|| HEAP.pay(&mut debt)) {}
 }
 
-/// Runs `attempt` again after a collection if it found no memory.
+/// Runs `attempt` until there is memory for it, or nothing left to be done about that.
 pub(crate) fn retrying<T>(attempt: impl Fn() -> Result<T, Exhausted>) -> Result<T, Exhausted> {
-    attempt().or_else(|exhausted| match gc::is_off() {
-        true => Err(exhausted),
-        false => {
-            gc::collect_for(Reason::Allocation);
-            gc::release_free_pages();
-            attempt()
+    let mut done = Done::Nothing;
+    loop {
+        match attempt() {
+            Err(Exhausted { asked, left }) => answer(Shortage::Exhausted { left }, &mut done, asked)?,
+            made => return made,
         }
-    })
+    }
 }
 
 /// Unwinds the calling thread for want of memory, as a panic does; with the main thread the program ends, status 2. Needs no memory.
