@@ -63,9 +63,7 @@ impl Arenas {
         }
         let pages = chunks * CHUNK_PAGES;
         self.owners.make_room(platform, pages)?;
-        for _ in 0..pages {
-            self.owners.push(AtomicPtr::new(null_mut()));
-        }
+        self.owners.extend(pages, || AtomicPtr::new(null_mut()));
         self.end = self.end.plus(Pages(pages).bytes());
         map.extend(Range { start: self.range.start, end: self.end }.bytes());
         Ok(())
