@@ -128,3 +128,14 @@ fn the_heap_is_sound_at_every_instruction_while_a_large_object_is_made() {
     let block = testing::each_instruction(&(check as Hook), make);
     assert!(block.iter().all(|word| *word == 0) && CHECKS.load(SeqCst) > 50);
 }
+
+#[kernel_test(unstressed)]
+fn the_heap_is_sound_at_every_instruction_while_a_long_object_gets_its_memory() {
+    free_os_memory();
+    let with_memory = || memory_stats().heap_sys - memory_stats().heap_released;
+    let before = with_memory();
+    let block = testing::each_instruction(&(check as Hook), || black_box(Vec::<u8>::with_capacity(9 * MIB)));
+    assert!(with_memory() >= before + 8 * MIB);
+    assert!(CHECKS.load(SeqCst) > 50, "{CHECKS:?}");
+    drop(block);
+}

@@ -34,6 +34,8 @@ mod freeing;
 mod huge_pages;
 #[cfg(any(target_os = "none", hosted))]
 mod interruptions;
+#[cfg(target_os = "none")]
+mod large_memory;
 #[cfg(any(target_os = "none", hosted))]
 mod large_objects;
 #[cfg(target_os = "none")]

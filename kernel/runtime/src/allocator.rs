@@ -346,10 +346,10 @@ fn allocate_large(bytes: Bytes, align: usize, reading: Reading, zeroed: bool) ->
         let outcome = held.on_system_stack(|| {
             // SAFETY: the only reference in this section.
             let cache = unsafe { held.cache() };
-            HEAP.allocate_large(cache, bytes, align, reading.kind, even_past_trigger)
+            HEAP.open_large(cache, bytes, align, reading.kind, even_past_trigger)
         });
         drop(held);
-        match outcome {
+        match outcome.and_then(commit_large) {
             Ok(object) if !zeroed && reading.kind == Kind::Noscan => return Ok(object),
             Ok(object) => {
                 let held = switch_off::is_off(Mechanism::ZeroingOutside).then(SafepointsHeld::enter);
@@ -363,6 +363,17 @@ fn allocate_large(bytes: Bytes, align: usize, reading: Reading, zeroed: bool) ->
             Err(shortage) => answer(shortage, &mut done, bytes)?,
         }
     }
+}
+
+/// Sees to it that a new large object has all its memory, with safepoints let in. After an error it is none.
+fn commit_large(object: NonNull<u8>) -> Result<NonNull<u8>, Shortage> {
+    let _held = switch_off::is_off(Mechanism::CommittingOutside).then(SafepointsHeld::enter);
+    let mut done = Pages(0);
+    while HEAP.is_bare(object) {
+        // SAFETY: it is bare, this function's alone, and not returned after an error.
+        SafepointsHeld::enter().on_system_stack(|| unsafe { HEAP.commit_large(object, &mut done) })?;
+    }
+    Ok(object)
 }
 
 /// Sweeps what falls to whoever is going to allocate a large object of so many bytes, with safepoints let in.
@@ -387,8 +398,8 @@ pub(crate) fn retrying<T>(attempt: impl Fn() -> Result<T, Exhausted>) -> Result<
 
 /// Unwinds the calling thread for want of memory, as a panic does; with the main thread the program ends, status 2. Needs no memory.
 ///
-/// Collections of `alloc`'s are not all made for that: a `BTreeMap` that wants memory for a second node of one insertion loses the first, and who
-/// walks through it then, its own destructor for one, aborts. That is fatal to all.
+/// Collections of `alloc`'s are not all made for that: a `BTreeMap` that wants memory for a second node of one
+/// insertion loses the first, and who walks through it then, its own destructor for one, aborts. That is fatal to all.
 #[cold]
 pub fn out_of_memory(exhausted: Exhausted) -> ! {
     sched::out_of_memory(format_args!("{exhausted}"))

@@ -62,6 +62,8 @@ pub enum Mechanism {
     PreemptionRoom,
     /// Zeroing a large object with safepoints let in.
     ZeroingOutside,
+    /// Giving a large object its memory with safepoints let in.
+    CommittingOutside,
     /// Giving the memory of free pages back in the background.
     Scavenger,
     /// Looking, when there is no memory, into the spans listed as full for what was freed by hand.

@@ -60,9 +60,10 @@ fn a_cpu_in_a_long_section_with_interrupts_on_is_left_alone() {
     unsafe { runtime::inspect::in_section(false, || spin(2500 * MS)) };
 }
 
-/// Each takes tens of milliseconds: few strikes fall between two of them. (If they were short all could, always at one instruction. QEMU lets
-/// go of a guest where it must return to QEMU's own loop, at an instruction on two pages say, while the timer's interrupt is being raised.)
-/// What comes after them with interrupts still off is short, and not to be added.
+/// Each takes tens of milliseconds: few strikes fall between two of them. (If they were short all could, always at one
+/// instruction. QEMU lets go of a guest where it must return to QEMU's own loop, at an instruction on two pages say,
+/// while the timer's interrupt is being raised.) What comes after them with interrupts still off is short, and not to
+/// be added.
 #[kernel_test(unstressed)]
 fn a_cpu_that_has_just_ended_a_long_collection_is_left_alone() {
     let kept: Vec<_> = (0..1_000_000).map(Box::new).collect();

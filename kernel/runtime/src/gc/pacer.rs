@@ -1,8 +1,8 @@
 //! When to collect next. Go: mgcpacer.go.
 //!
-//! With GOGC the heap may grow by that percentage of what the last cycle had to look at: live objects, stacks and globals. Never
-//! below 4 MiB at GOGC=100, and by a MiB at least: else GOGC=0 would collect for every span. The world is stopped for the whole cycle, so the
-//! trigger is the goal itself.
+//! With GOGC the heap may grow by that percentage of what the last cycle had to look at: live objects, stacks and
+//! globals. Never below 4 MiB at GOGC=100, and by a MiB at least: else GOGC=0 would collect for every span. The world
+//! is stopped for the whole cycle, so the trigger is the goal itself.
 //!
 //! A memory limit lowers the goal, GOGC=off or not, to what it leaves beside stacks, records and the free slots of spans, and 3 % less.
 //! Where the live objects leave no such room the program would do nothing but collect. So cycles that have taken, a second in all, more

@@ -76,8 +76,8 @@ impl Cache {
         self.tiny.combined()
     }
 
-    /// Replaces the class's full span by one with free slots. Takes locks, one after the other, and sweeps what must be for it. `zeroed`: who
-    /// asks wants a slot of zeroes.
+    /// Replaces the class's full span by one with free slots. Takes locks, one after the other, and sweeps what must be
+    /// for it. `zeroed`: who asks wants a slot of zeroes.
     ///
     /// # Errors
     /// As [`Heap::take_span`]; the cache is as before.

@@ -4,7 +4,8 @@
 //!
 //! 1. The tables: as long as each other, as long as the heap's memory; each summary is of what is below it ([`PageHeap::check`]).
 //! 2. Each span alone: what its class says, it says; its bits say nothing of slots that it does not have ([`Span::check`]).
-//! 3. Each span's pages: in use, and its own, and zero where they are known to be. Then the counts agree, so no other page has an owner.
+//! 3. Each span's pages: in use, and its own, with memory unless the span is bare, and zero where they are known to be. Then the counts
+//!    agree, so no other page has an owner.
 //! 4. The lists: each span is in one list, of its class, or in a cache.
 //! 5. The caches: their spans, their slot for tiny objects, then their supplies, whose pages are in use and nobody's. With the spans' these
 //!    are all the pages in use, and all records are spans, in a supply or in their pool.
@@ -49,7 +50,7 @@ impl Heap {
         let at = page_heap.arenas.page(0);
         let mut found = Found::nothing();
         for span in page_heap.spans.all() {
-            ensure(span.raw_state() <= State::Large as u8, "a span is in a state", address_of(span))?;
+            ensure(span.raw_state() <= State::Bare as u8, "a span is in a state", address_of(span))?;
             found.free += usize::from(span.state() == State::Free);
             found.supplied += usize::from(span.state() == State::Supplied);
             if !span.is_open() {
@@ -196,6 +197,7 @@ impl PageHeap {
             ensure(self.pages.is_used(page), "a supply's pages are in use", at)?;
             ensure(self.pages.mapping(page) == supply.mapping(), "a supply's pages are mapped alike", at)?;
             ensure(self.arenas.owner(page).is_null(), "a supply's pages are in no span", self.arenas.page(page))?;
+            ensure(!self.pages.is_released(page), "the supply notes which of its pages have no memory", at)?;
         }
         Ok(())
     }
@@ -212,7 +214,8 @@ impl PageHeap {
             ensure(self.pages.is_used(page), "a span's pages are in use", at)?;
             ensure(self.arenas.owner(page) == core::ptr::from_ref(span), "a page is its span's alone", at)?;
         }
-        Ok(())
+        let is_bare = (first..first + span.pages().0).any(|page| self.pages.is_released(page));
+        ensure(is_bare == (span.state() == State::Bare), "of a bare span alone some pages have no memory", span.base())
     }
 }
 
@@ -222,7 +225,7 @@ impl Span {
         let at = address_of(self);
         ensure(SpanClass::is_index(self.raw_class()), "a span has a class", at)?;
         let (class, pages) = (self.class(), self.pages());
-        ensure(class.is_large() == (self.state() == State::Large), "a span of one large object is in no cache", at)?;
+        ensure(class.is_large() == self.is_large(), "a span of one large object is in no cache", at)?;
         let as_large = class.is_large() && pages.0 > 0 && self.slot_bytes() == pages.bytes();
         let as_small = !class.is_large() && pages == class.pages() && self.slot_bytes().0 == class.slot_bytes();
         ensure(as_large || as_small, "a span is cut as its class says", at)?;
@@ -262,7 +265,8 @@ impl Span {
             let may_be_marked = if is_swept { 0 } else { allocated & !beyond };
             ensure(marked & !may_be_marked == 0, "only objects of unswept spans are marked", at)?;
         }
-        ensure(self.state() != State::Large || self.free_slots() == 0, "a large span is allocated", at)
+        ensure(!self.is_large() || self.free_slots() == 0, "a large span is allocated", at)?;
+        ensure(self.state() != State::Bare || class.kind() == Kind::Noscan, "a bare span is read by nobody", at)
     }
 
     /// The slots that have an object, dead or alive: of a cached one all.

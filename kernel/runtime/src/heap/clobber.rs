@@ -4,6 +4,7 @@
 //! Unsafe here: filling memory that nobody owns any more.
 #![allow(unsafe_code)]
 
+use super::span::State;
 use super::{Heap, Span};
 use crate::addr::Bytes;
 use core::ptr::NonNull;
@@ -38,8 +39,11 @@ impl Heap {
 }
 
 impl Span {
-    /// Fills what the sweep is about to free.
+    /// Fills what the sweep is about to free, unless nobody has ever had it: it is [bare](State::Bare).
     pub(super) fn clobber_unmarked(&'static self) {
+        if self.state() == State::Bare {
+            return;
+        }
         for object in self.allocated().filter(|object| !object.is_marked()) {
             let base = core::ptr::with_exposed_provenance_mut::<u8>(object.base.0);
             if let Some(base) = NonNull::new(base) {

@@ -17,7 +17,7 @@ use std::collections::BTreeSet;
 use std::string::String;
 
 /// What the walker cannot see, and why: nothing else in the heap says the same thing.
-const UNSEEN: [(&str, &str); 13] = [
+const UNSEEN: [(&str, &str); 14] = [
     ("cached: a slot taken or given back", "how many of a cached span's slots are free is counted nowhere"),
     ("cached: a slot given back in the window", "as above"),
     ("cached: next leads to itself", "links of spans that are in no list mean nothing"),
@@ -25,6 +25,7 @@ const UNSEEN: [(&str, &str); 13] = [
     ("full: free slots known to be zero", "there are none"),
     ("kept full: free slots known to be zero", "as above"),
     ("large: free slots known to be zero", "as above"),
+    ("bare: free slots known to be zero", "as above"),
     ("unswept full: free slots known to be zero", "as above"),
     ("unswept partial: a slot more freed by hand", "what counts is what is marked"),
     ("unswept large: free slots known to be zero", "as above"),
@@ -45,6 +46,7 @@ struct Lab {
     /// Full too, and still with its CPU.
     kept: &'static Span,
     large: &'static Span,
+    bare: &'static Span,
     precise: &'static Span,
     precise_base: usize,
     unused: &'static Span,
@@ -117,6 +119,7 @@ impl Lab {
                 allocate(cache, class(2048, Kind::Noscan));
             }
         }
+        let bare = heap.open_large(&mut cache, Bytes(3 << 20), 8, Kind::Noscan, false).expect("addresses");
         // One large object dies: a record and pages are unused then.
         let unused = span_of(large[2].addr().get());
         // SAFETY: it is not used again.
@@ -131,6 +134,7 @@ impl Lab {
             full,
             kept,
             large,
+            bare: span_of(bare.addr().get()),
             precise: span_of(precise[0]),
             precise_base: precise[0],
             unused,
@@ -171,10 +175,15 @@ fn more_than_a_hundred_kinds_of_corruption_are_found_and_the_rest_is_known() {
         let mut lab = Lab::new(&mut random);
         lab.check().expect("a sound heap");
         let mut ways = Vec::new();
-        let Lab { cached, partial, full, kept, large, .. } = lab;
-        for (role, span) in
-            [("cached", cached), ("partial", partial), ("full", full), ("kept full", kept), ("large", large)]
-        {
+        let roles = [
+            ("cached", lab.cached),
+            ("partial", lab.partial),
+            ("full", lab.full),
+            ("kept full", lab.kept),
+            ("large", lab.large),
+            ("bare", lab.bare),
+        ];
+        for (role, span) in roles {
             ways.extend(
                 of_span(span, &lab, &mut random).into_iter().map(|(way, writes)| (format!("{role}: {way}"), writes)),
             );

@@ -115,6 +115,12 @@ impl Counts {
         self.large_allocated.fetch_add(span.slot_bytes().0, Relaxed);
     }
 
+    /// It is none after all.
+    pub(super) fn large_refused(&self, span: &Span) {
+        self.given_up(span.class(), 1);
+        self.large_allocated.fetch_sub(span.slot_bytes().0, Relaxed);
+    }
+
     /// So many objects that no CPU's cache has are free now; a large one has so many pages.
     pub(super) fn freed(&self, class: SpanClass, slots: usize, pages: Pages) {
         if slots > 0 {

@@ -11,8 +11,9 @@
 //! 3. A large object's pages go back at once ([`Heap::free_large`]). A small one's span is in a list ([`Heap::release`]):
 //!    - swept: its allocation bits say what is alive, so the slot's is cleared, and who takes the span next has the
 //!      slot. A span in the list of full ones stays there, where nobody takes it, until the next cycle's sweep has
-//!      found the room, or somebody who is out of memory looks ([`Heap::relist`]). Until then the slot counts as live: else who frees all by
-//!      hand would never reach the trigger, and take fresh pages for ever. How many do so the span knows.
+//!      found the room, or somebody who is out of memory looks ([`Heap::relist`]). Until then the slot counts as live:
+//!      else who frees all by hand would never reach the trigger, and take fresh pages for ever. How many do so the
+//!      span knows.
 //!    - not yet swept: its marks say it, so the object's is cleared, and the sweep that is still to come frees it with the others.
 //! 4. Marking is no phase in which anything is freed: it is one stop of the world.
 //!
@@ -113,9 +114,10 @@ impl Heap {
 }
 
 impl Heap {
-    /// Of the nth class ([`SpanClass::by_size`]) the swept spans are listed anew, by what was freed by hand since: those with room are found
-    /// by whoever allocates, and those without an object give their pages back. For who is out of memory, and may not collect. `false`: there
-    /// is no such class. O(its spans); takes its lock, then the page heap's.
+    /// Of the nth class ([`SpanClass::by_size`]) the swept spans are listed anew, by what was freed by hand since:
+    /// those with room are found by whoever allocates, and those without an object give their pages back. For who is
+    /// out of memory, and may not collect. `false`: there is no such class. O(its spans); takes its lock, then the page
+    /// heap's.
     pub(crate) fn relist(&self, nth: usize) -> bool {
         let Some(class) = SpanClass::by_size(nth) else { return false };
         if class.is_large() || switch_off::is_off(Mechanism::Relisting) {

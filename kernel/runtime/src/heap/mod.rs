@@ -23,8 +23,9 @@
 //!     ([`Shortage::Unswept`]); the heap never calls the collector.
 //!
 //! An object above 32,760 bytes has a span of its own and starts at step 4 (`large`); before, its share of what is unswept is
-//! swept, until as many pages have come back as it takes. Steps 3 and 4 say [`Shortage::Trigger`] instead when as much has been
-//! allocated as the pacer allows before the next collection.
+//! swept, until as many pages have come back as it takes. One of more than 2 MiB has its span first and goes through step 7
+//! then, in a section for each 2 MiB. Steps 3 and 4 say [`Shortage::Trigger`] instead when as much has been allocated as the
+//! pacer allows before the next collection.
 //!
 //! Freeing goes the other way:
 //!
@@ -45,10 +46,10 @@
 //! long: it is noscan until then, and safepoints are let in.
 //!
 //! Invariants. Every page is free, in exactly one span, or in one CPU's supply, and is all its life mapped as its chunk
-//! is; a span's bits describe exactly its slots ([`Heap::check_with`]). A cached span belongs to one CPU. Records about
-//! memory come from a [`FixedPool`] or a `Table`, never from the heap they describe. Before anything is marked, all is
-//! swept. Locks: the page heap's, a class's; no function returns with either, the walker alone holds both, and callers
-//! hold safepoints off around all of them.
+//! is. In a span it has memory, unless that is of a large object in the making. A span's bits describe exactly its slots
+//! ([`Heap::check_with`]). A cached span belongs to one CPU. Records about memory come from a [`FixedPool`] or a `Table`,
+//! never from the heap they describe. Before anything is marked, all is swept. Locks: the page heap's, a class's; no
+//! function returns with either, the walker alone holds both, and callers hold safepoints off around all of them.
 //!
 //! How much of each class was allocated and freed, and how often each level was asked, is counted where a span changes hands, never on the
 //! way of an object for which there is a slot, and in a ledger of the CPU's own (`counts`). A collection begins by flushing the caches:
@@ -203,8 +204,8 @@ impl Heap {
         self.map.snapshot()
     }
 
-    /// What has been allocated and not yet found dead, if this is the one cache that there is. Go: `heapLive`. The free slots of a cached span
-    /// count as allocated.
+    /// What has been allocated and not yet found dead, if this is the one cache that there is. Go: `heapLive`. The free
+    /// slots of a cached span count as allocated.
     pub(crate) fn live(&self, cache: &Cache) -> Bytes {
         self.live_with([&cache.ledger])
     }
@@ -338,15 +339,15 @@ impl Heap {
         kind: Kind,
     ) -> Result<&'static Span, Shortage> {
         let Cache { supplies, ledger, .. } = cache;
-        match self.make_span(&mut supplies[self.mapping(kind) as usize], ledger, class, pages, align) {
-            Ok(span) => {
-                ledger.opened(pages);
-                span.set_generation(self.generation());
-                Ok(span)
-            }
-            Err(_) if self.unswept() > Pages(0) => Err(Shortage::Unswept),
-            Err(out) => Err(out.into()),
-        }
+        let supply = &mut supplies[self.mapping(kind) as usize];
+        let span = self.make_span(supply, ledger, class, pages, align).map_err(|out| self.shortage(out))?;
+        ledger.opened(pages);
+        span.set_generation(self.generation());
+        Ok(span)
+    }
+
+    fn shortage(&self, out: OutOfFrames) -> Shortage {
+        if self.unswept() > Pages(0) { Shortage::Unswept } else { out.into() }
     }
 
     /// A span as [`PageHeap::allocate`] gives; a short one of this CPU's own pages, without a lock as long as there are some.

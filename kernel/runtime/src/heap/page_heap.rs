@@ -45,7 +45,8 @@ impl PageHeap {
     }
 
     /// A span of so many pages that are mapped so, its base a multiple of `align` pages, contents unspecified. It is in nobody's list
-    /// yet, but already found by address. On failure nothing has changed, but that the heap may have grown.
+    /// yet, but already found by address. One of more than 2 MiB is [bare](State::Bare) if some of them have no memory. On failure nothing
+    /// has changed, but that the heap may have grown.
     pub(super) fn allocate(
         &mut self,
         platform: &dyn Platform,
@@ -70,12 +71,22 @@ impl PageHeap {
         }
         let first = first.expect("the heap has just grown by enough");
         let fresh = self.fresh[mapping as usize];
-        let is_fresh = first >= fresh || self.pages.is_released(first, pages.0);
-        match self.commit_again(platform, map, mapping, first, pages.0) {
+        let taken = first..first + pages.0;
+        let is_zero = platform.commits_zeroes() && (first >= fresh || self.pages.released_in(taken.clone()) == pages.0);
+        let is_bare = pages.0 > HUGE_PAGES && self.pages.next_released(taken.clone()).is_some();
+        let outcome = if is_bare {
+            self.expect_memory(platform, taken.clone())
+        } else {
+            self.commit_all(platform, map, mapping, taken.clone())
+        };
+        match outcome {
             Ok(()) => {
-                self.fresh[mapping as usize] = fresh.max(first + pages.0);
+                self.fresh[mapping as usize] = fresh.max(taken.end);
                 map.open(span, class, first, pages);
-                span.set_needs_zero(!(is_fresh && platform.commits_zeroes()));
+                if is_bare {
+                    span.set_state(State::Bare);
+                }
+                span.set_needs_zero(!is_zero);
                 Ok(span)
             }
             Err(out) => {
@@ -86,27 +97,78 @@ impl PageHeap {
         }
     }
 
-    /// Sees to it that pages just taken have memory: 2 MiB at once where nobody else has any of it.
-    fn commit_again(
+    /// Sees to it that all pages just taken have memory.
+    fn commit_all(
         &mut self,
         platform: &dyn Platform,
         map: &SpanMap,
         mapping: Mapping,
-        first: usize,
-        pages: usize,
+        taken: ops::Range<usize>,
     ) -> Result<(), OutOfFrames> {
-        let mut at = first;
-        while at < first + pages {
-            self.commit_huge(platform, map, mapping, at, first..first + pages);
-            at = (at / HUGE_PAGES + 1) * HUGE_PAGES;
+        let mut at = taken.start;
+        while at < taken.end {
+            at = self.commit_next(platform, map, mapping, at, taken.clone())?;
         }
-        while let Some((at, run)) = self.pages.next_released(first, pages) {
-            let run = run.min(HUGE_PAGES - at % HUGE_PAGES);
+        Ok(())
+    }
+
+    /// Sees to it that the first of the pages `taken` from `at` on that have no memory get it, up to the next multiple
+    /// of 2 MiB: all 2 MiB at once if nobody else has any of them. Returns up to where all have some.
+    fn commit_next(
+        &mut self,
+        platform: &dyn Platform,
+        map: &SpanMap,
+        mapping: Mapping,
+        at: usize,
+        taken: ops::Range<usize>,
+    ) -> Result<usize, OutOfFrames> {
+        // Also where neighbours alone lack some: perhaps the huge page can be joined.
+        let around = at - at % HUGE_PAGES..taken.end.next_multiple_of(HUGE_PAGES);
+        let Some((lacking, _)) = self.pages.next_released(around) else { return Ok(taken.end) };
+        let huge = lacking - lacking % HUGE_PAGES;
+        let (at, end) = (at.max(huge), taken.end.min(huge + HUGE_PAGES));
+        self.commit_huge(platform, map, mapping, huge, taken);
+        while let Some((at, run)) = self.pages.next_released(at..end) {
             self.make_way(platform, map, Pages(run).bytes());
             map.commit_again(platform, mapping, at, Pages(run))?;
             self.pages.set_released(at, run, false);
         }
-        Ok(())
+        Ok(end)
+    }
+
+    /// Gives the next 2 MiB of a bare span memory, of which the first `done` pages have some.
+    pub(super) fn commit_more(
+        &mut self,
+        platform: &dyn Platform,
+        map: &SpanMap,
+        span: &Span,
+        done: &mut Pages,
+    ) -> Result<(), OutOfFrames> {
+        let first = self.arenas.page_number(span.base());
+        let taken = first..first + span.pages().0;
+        let mut at = first + done.0;
+        loop {
+            at = self.commit_next(platform, map, self.pages.mapping(first), at, taken.clone())?;
+            if at == taken.end {
+                span.set_state(State::Large);
+                return Ok(());
+            }
+            // Else none but neighbours' pages lack some, of the last 2 MiB.
+            if self.pages.next_released(at..taken.end).is_some() {
+                *done = Pages(at - first);
+                return Ok(());
+            }
+        }
+    }
+
+    /// Whether there could be memory for all of these pages, if what is free of the heap makes way: who takes it piece by piece would
+    /// otherwise take all that is left from everybody, and not have enough.
+    fn expect_memory(&self, platform: &dyn Platform, taken: ops::Range<usize>) -> Result<(), OutOfFrames> {
+        let left = platform.free_memory();
+        let free = || Pages(self.pages.free_with_memory()).bytes().0;
+        let is_there =
+            Pages(taken.len()).bytes() <= left || Pages(self.pages.released_in(taken)).bytes().0 <= left.0 + free();
+        if is_there { Ok(()) } else { Err(OutOfFrames { left }) }
     }
 
     /// Gives the 2 MiB with `page` memory in one piece, if nobody has any of it but who has `taken` these pages, and there is memory for it

@@ -31,6 +31,8 @@ struct State {
     fails: Option<usize>,
     /// So many more reservations find room; none counts.
     rooms: Option<usize>,
+    /// What may be committed, if not all of [`MEMORY`].
+    memory: Option<usize>,
 }
 
 impl Pretend {
@@ -52,6 +54,12 @@ impl Pretend {
     /// There is memory again.
     pub(crate) fn fail_no_more(&self) {
         self.state().fails = None;
+    }
+
+    /// Leaves so much memory beside what is committed.
+    pub(crate) fn leave(&self, bytes: usize) {
+        let committed = self.committed();
+        self.state().memory = Some(committed + bytes);
     }
 
     /// Lets no reservation succeed after so many more.
@@ -96,7 +104,9 @@ impl Pretend {
             "{range:?} is committed in part already"
         );
         state.commits += 1;
-        if state.fails.is_some_and(|first| first < state.commits) {
+        let committed: usize = state.committed.iter().map(|(range, _)| range.bytes().0).sum();
+        let has_room = committed + range.bytes().0 <= state.memory.unwrap_or(MEMORY);
+        if !has_room || state.fails.is_some_and(|first| first < state.commits) {
             return Err(OutOfFrames { left: Bytes(range.bytes().0 / 2) });
         }
         state.committed.push((range, mapping));
@@ -181,7 +191,8 @@ unsafe impl Platform for Pretend {
     }
 
     fn free_memory(&self) -> Bytes {
-        Bytes(MEMORY - self.committed())
+        let memory = self.state().memory;
+        Bytes(memory.unwrap_or(MEMORY) - self.committed())
     }
 
     fn static_roots(&self) -> &[Range] {

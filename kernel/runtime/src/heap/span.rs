@@ -35,6 +35,8 @@ pub(crate) enum State {
     Listed,
     /// It holds one large object, and is in one of those, too.
     Large,
+    /// So it does, but not all of its pages have memory yet.
+    Bare,
 }
 
 /// Bits of 64 neighbouring slots, side by side and so mostly in one cache line. Bits past the last slot are
@@ -131,13 +133,14 @@ impl Span {
             1 => State::Supplied,
             2 => State::Cached,
             3 => State::Listed,
-            _ => State::Large,
+            4 => State::Large,
+            _ => State::Bare,
         }
     }
 
     /// Whether it holds one large object.
     pub(super) fn is_large(&self) -> bool {
-        self.raw_state() == State::Large as u8
+        self.raw_state() >= State::Large as u8
     }
 
     /// Whether it has pages.

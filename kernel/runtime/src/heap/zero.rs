@@ -45,9 +45,10 @@ pub(crate) unsafe fn zero(start: NonNull<u8>, bytes: Bytes) {
     }
 }
 
-/// Zeroes whole pages: many of them past the caches where vector registers may be used, that is in a process. Such stores need not fetch
-/// what they overwrite, half of the traffic, and push nothing out. Who goes on to write one word of each line misses for it, 1.5 times as
-/// long in all; who writes all words, some, or in no order loses nothing from 64 KiB on, and gains from 256 KiB (measured in C, over 256 MiB).
+/// Zeroes whole pages: many of them past the caches where vector registers may be used, that is in a process. Such
+/// stores need not fetch what they overwrite, half of the traffic, and push nothing out. Who goes on to write one word
+/// of each line misses for it, 1.5 times as long in all; who writes all words, some, or in no order loses nothing from
+/// 64 KiB on, and gains from 256 KiB (measured in C, over 256 MiB).
 ///
 /// # Safety
 /// They are, and are the caller's alone to write.

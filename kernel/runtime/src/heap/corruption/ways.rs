@@ -109,6 +109,8 @@ pub(super) fn of_span(span: &'static Span, lab: &Lab, random: &mut Random) -> Ve
     ];
     if span.class().is_large() {
         ways.push(("previous leads elsewhere", vec![write(span.bits[2].allocated.as_ptr(), |_| random.word() | 1)]));
+        let [large, bare] = [State::Large, State::Bare].map(|state| state as u64);
+        ways.push(("bare or not", vec![write(fields.state, |state| large + bare - state)]));
     }
     if window == 0 {
         ways.push(("a window of no cache", vec![write(span.window.as_ptr(), |_| bit)]));

@@ -11,7 +11,7 @@ pub(crate) const CHUNK_PAGES: usize = 512;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Chunk {
     pub(super) used: PageBits,
-    /// Free pages whose memory the platform has again. Go: `scavenged`.
+    /// Pages that have no memory, free or just taken. Go: `scavenged`.
     pub(super) released: PageBits,
     pub(super) mapping: Mapping,
 }
@@ -33,9 +33,9 @@ impl Chunk {
         Some((first, last + 1 - first))
     }
 
-    /// Whether only free pages have no memory.
-    pub(super) fn check(&self) -> bool {
-        self.used.0.iter().zip(self.released.0).all(|(used, released)| used & released == 0)
+    /// How many pages are free and have memory.
+    pub(super) fn free_with_memory(&self) -> usize {
+        self.used.0.iter().zip(self.released.0).map(|(used, released)| (used | released).count_zeros() as usize).sum()
     }
 }
 
@@ -98,14 +98,22 @@ impl PageBits {
 
     /// The lowest page at or after `from` that is in use.
     pub(super) fn next_used(&self, from: usize) -> Option<usize> {
-        let mut wanted = u64::MAX << (from % 64);
-        for (index, word) in self.0.iter().enumerate().skip(from / 64) {
-            if word & wanted != 0 {
-                return Some(index * 64 + (word & wanted).trailing_zeros() as usize);
-            }
-            wanted = u64::MAX;
-        }
-        None
+        self.next(from, 0)
+    }
+
+    /// The lowest page at or after `from` that is not.
+    pub(super) fn next_free(&self, from: usize) -> Option<usize> {
+        self.next(from, u64::MAX)
+    }
+
+    /// The lowest page at or after `from` whose bit differs from those of `flip`.
+    fn next(&self, from: usize, flip: u64) -> Option<usize> {
+        let (word, wanted) = (from / 64, u64::MAX << (from % 64));
+        let index = match (self.0.get(word)? ^ flip) & wanted {
+            0 => word + 1 + self.0[word + 1..].iter().position(|&bits| bits != flip)?,
+            found => return Some(word * 64 + found.trailing_zeros() as usize),
+        };
+        Some(index * 64 + (self.0[index] ^ flip).trailing_zeros() as usize)
     }
 
     pub(super) fn words(&self) -> &[u64; CHUNK_PAGES / 64] {
@@ -170,7 +178,12 @@ impl PageBits {
         self.0[word] &= !mask;
     }
 
-    fn for_each_word(&mut self, first: usize, pages: usize, change: fn(&mut PageBits, usize, u64)) {
+    #[inline(always)]
+    fn for_each_word(&mut self, first: usize, pages: usize, change: impl Fn(&mut PageBits, usize, u64)) {
+        // A chunk that is taken whole is one of many, in a large object.
+        if pages == CHUNK_PAGES {
+            return (0..CHUNK_PAGES / 64).for_each(|word| change(self, word, u64::MAX));
+        }
         let end = first + pages;
         let mut at = first;
         while at < end {
@@ -218,6 +231,7 @@ mod tests {
         let page = random.below(CHUNK_PAGES);
         assert_eq!(bits.is_used(page), naive[page]);
         assert_eq!(bits.next_used(page), (page..CHUNK_PAGES).find(|&page| naive[page]));
+        assert_eq!(bits.next_free(page), (page..CHUNK_PAGES).find(|&page| !naive[page]));
         let chunk = Chunk { used: *bits, ..Chunk::ABSENT };
         let last = (0..page).rfind(|&page| !naive[page]);
         let first = |last| (0..last).rfind(|&page| naive[page]).map_or(0, |used| used + 1);
@@ -281,9 +295,9 @@ mod tests {
         chunk.released.take(300, CHUNK_PAGES - 300);
         assert_eq!(chunk.last_releasable(CHUNK_PAGES), Some((200, 100)));
         assert_eq!(chunk.last_releasable(200), Some((0, 100)));
-        assert!(chunk.check());
+        assert_eq!(chunk.free_with_memory(), 200);
         chunk.used.take(511, 1);
-        assert!(!chunk.check());
+        assert_eq!(chunk.free_with_memory(), 200);
     }
 
     #[test]

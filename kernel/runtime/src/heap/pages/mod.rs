@@ -11,8 +11,8 @@
 //! 4. A hint says below which page nothing is free, so that the walk does not begin at 0. Taking and giving back change bitmaps; the
 //!    summaries follow when the tree is next asked, that is when the hint's chunk has no fit, or when a chunk far away changes.
 //! 5. A CPU takes all that is free of 64 neighbouring pages at once (cache.rs), and makes spans of them without coming here.
-//! 6. Free pages may have no memory: they never had any, or have given it back to the platform. Who takes them gets it before they become
-//!    a span, 2 MiB at once where that is possible (huge.rs).
+//! 6. Free pages may have no memory: they never had any, or have given it back to the platform. Who takes them sees to it that they get it,
+//!    2 MiB at once where that is possible (huge.rs).
 //!
 //! Pages are numbered from the start of the heap's addresses. A page is in use, free, or not there: what was never added, in gaps too,
 //! looks as if it were in use, and nobody gives it back. All of it is under the page heap's lock.
@@ -37,6 +37,7 @@ use super::table::Table;
 use crate::addr::Bytes;
 use crate::platform::{OutOfFrames, Platform};
 use bits::{Chunk, PageBits};
+use core::ops::Range;
 use finder::Finder;
 
 /// How the platform is to map a chunk's memory.
@@ -131,7 +132,8 @@ impl PageAllocator {
         let page = self.lowest_free(mapping)?;
         let (number, first) = (page / CHUNK_PAGES, page - page % CACHE_PAGES);
         let chunk = &mut self.chunks.entries_mut()[number];
-        let (free, released) = (!chunk.used.block(page % CHUNK_PAGES), chunk.released.block(page % CHUNK_PAGES));
+        let free = !chunk.used.block(page % CHUNK_PAGES);
+        let released = chunk.released.block(page % CHUNK_PAGES) & free;
         let word = first % CHUNK_PAGES / 64;
         chunk.used.take_mask(word, free);
         chunk.released.give_back_mask(word, released);
@@ -153,32 +155,34 @@ impl PageAllocator {
         finder.hint = finder.hint.min(first);
     }
 
-    /// The lowest run without memory of `pages` taken from `first` on, and how long it is. For who took them, to see to it.
-    pub(crate) fn next_released(&self, first: usize, pages: usize) -> Option<(usize, usize)> {
-        let mut at = first;
-        while at < first + pages {
-            let (chunk, end) = (at / CHUNK_PAGES, (at / CHUNK_PAGES + 1) * CHUNK_PAGES);
-            let released = &self.chunks.entries()[chunk].released;
-            if let Some(page) = released.next_used(at % CHUNK_PAGES) {
-                let run = (page..CHUNK_PAGES).take_while(|&page| released.is_used(page)).count();
-                let start = chunk * CHUNK_PAGES + page;
-                return (start < first + pages).then(|| (start, run.min(first + pages - start)));
+    /// The lowest run without memory in `taken` pages, as far as it lies in one chunk, and how long it is. For who took them, to see to it.
+    pub(crate) fn next_released(&self, taken: Range<usize>) -> Option<(usize, usize)> {
+        let mut at = taken.start;
+        while at < taken.end {
+            let chunk = at / CHUNK_PAGES * CHUNK_PAGES;
+            let released = &self.chunks.entries()[at / CHUNK_PAGES].released;
+            if let Some(page) = released.next_used(at - chunk) {
+                let start = chunk + page;
+                let end = chunk + released.next_free(page).unwrap_or(CHUNK_PAGES);
+                return (start < taken.end).then(|| (start, end.min(taken.end) - start));
             }
-            at = end;
+            at = chunk + CHUNK_PAGES;
         }
         None
     }
 
-    /// Whether none of these pages has memory. For who took them.
-    pub(crate) fn is_released(&self, first: usize, pages: usize) -> bool {
-        let (mut at, end) = (first, first + pages);
-        while at < end {
-            match self.next_released(at, end - at) {
-                Some((start, run)) if start == at => at += run,
-                _ => return false,
-            }
+    /// How many of these pages have no memory. For who took them.
+    pub(crate) fn released_in(&self, taken: Range<usize>) -> usize {
+        let (mut at, mut pages) = (taken.start, 0);
+        while let Some((start, run)) = self.next_released(at..taken.end) {
+            (at, pages) = (start + run, pages + run);
         }
-        true
+        pages
+    }
+
+    /// How many pages are free and have memory.
+    pub(crate) fn free_with_memory(&self) -> usize {
+        self.chunks.entries().iter().map(Chunk::free_with_memory).sum()
     }
 
     /// Notes of a run in one chunk whether it has no memory. For who took it.
@@ -248,15 +252,18 @@ impl PageAllocator {
         self.chunks.entries().get(page / CHUNK_PAGES).is_some_and(|chunk| chunk.used.is_used(page % CHUNK_PAGES))
     }
 
+    /// Whether a page that is there has no memory; of a CPU's supply the supply knows it.
+    pub(crate) fn is_released(&self, page: usize) -> bool {
+        self.chunks.entries()[page / CHUNK_PAGES].released.is_used(page % CHUNK_PAGES)
+    }
+
     /// How a page that is there is mapped.
     pub(crate) fn mapping(&self, page: usize) -> Mapping {
         self.chunks.entries()[page / CHUNK_PAGES].mapping
     }
 
     pub(crate) fn check_tables(&self) -> bool {
-        self.chunks.check()
-            && self.chunks.entries().iter().all(Chunk::check)
-            && self.finders.iter().all(|finder| finder.check_tables(self.chunks.entries()))
+        self.chunks.check() && self.finders.iter().all(|finder| finder.check_tables(self.chunks.entries()))
     }
 
     pub(crate) fn check_hints(&self) -> bool {

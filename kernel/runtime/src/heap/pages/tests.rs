@@ -221,17 +221,19 @@ fn any_trace_takes_the_runs_that_trying_every_run_would_take() {
                     assert_eq!(pages.take(mapping, size, align), found, "{size} pages at {align}");
                     if let Some(first) = found {
                         naive.take(first, size);
-                        let (is_released, mut again) = (pages.is_released(first, size), Vec::new());
-                        if let Some((at, _)) = pages.next_released(first, size) {
-                            let own = first..first + size;
-                            assert_eq!(pages.whole_huge(at, own.clone()), naive.whole_huge(at, own));
+                        let own = first..first + size;
+                        if let Some((at, _)) = pages.next_released(own.clone()) {
+                            assert_eq!(pages.whole_huge(at, own.clone()), naive.whole_huge(at, own.clone()));
                         }
-                        while let Some((at, run)) = pages.next_released(first, size) {
+                        // Now and then there is not enough memory for all.
+                        let end = if random.below(8) == 0 { first + random.below(size) } else { own.end };
+                        let (released, mut again) = (pages.released_in(first..end), Vec::new());
+                        while let Some((at, run)) = pages.next_released(first..end) {
                             pages.set_released(at, run, false);
                             again.extend(at..at + run);
                         }
-                        assert_eq!(is_released, again.len() == size);
-                        assert_eq!(again, naive.commit_again(first..first + size));
+                        assert_eq!(released, again.len());
+                        assert_eq!(again, naive.commit_again(first..end));
                         taken.push((first, size));
                     }
                 }
