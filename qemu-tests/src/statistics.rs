@@ -1,8 +1,11 @@
 //! The figures that the runtime tells of the heap: that they agree with each other, and with what a program does.
 
+use crate::sweeping::{fill, wait_for_a_cycle};
 use alloc::string::ToString;
 use alloc::vec::Vec;
 use core::hint::black_box;
+use runtime::addr::MIB;
+use runtime::inspect::free_memory;
 use runtime::prelude::*;
 use runtime::{heap_levels, heap_table, kernel_test};
 
@@ -53,6 +56,51 @@ fn memory_stats_sums_are_sums() {
     let expected = stats.pause_total_ns as f64 / now() as f64;
     assert!(stats.gc_cpu_fraction >= expected && stats.gc_cpu_fraction < 1.0);
     assert_eq!(stats.by_size.iter().map(|size| size.mallocs).sum::<usize>() + stats.tiny_allocs, stats.mallocs);
+}
+
+/// Adds up what [`memory_stats`] prints, and compares it with what the spans say. Returns what the machine had before it gave anything.
+fn add_up() -> usize {
+    let (table, stats, free) = loop {
+        let (free, table, stats) = (free_memory(), heap_table(), memory_stats());
+        if free_memory() == free {
+            break (table, stats, free.0);
+        }
+    };
+    let (mut sum, mut sums) = (0, Vec::new());
+    for line in stats.to_string().lines() {
+        let (sign, rest) = line[13..].split_at(1);
+        let bytes: usize = rest.split_whitespace().next().expect("a figure").parse().expect("a number");
+        match sign {
+            "=" => sums.push(bytes == sum),
+            "-" => sum -= bytes,
+            _ => sum += bytes,
+        }
+    }
+    assert_eq!(sums, [true; 2], "{stats}");
+    assert_eq!((table.in_use(), table.memory), (stats.heap_inuse, stats.heap_sys - stats.heap_released));
+    assert!(stats.other_sys > 0, "nothing has two owners");
+    free + sum
+}
+
+#[kernel_test(unstressed)]
+fn what_memory_stats_prints_adds_up_to_what_the_machine_has_given() {
+    tidy();
+    let had = add_up();
+    let other = memory_stats().other_sys;
+    let live = fill(24 * MIB);
+    assert_eq!(add_up(), had);
+    assert!(memory_stats().other_sys - other < MIB / 2, "what is for objects is not the rest");
+    drop(black_box(live));
+    wait_for_a_cycle();
+    let begun = memory_stats();
+    let swept = || memory_stats().frees - begun.frees;
+    while swept() < 20_000 {
+        assert_eq!(add_up(), had);
+        sleep(1_000_000);
+    }
+    assert_eq!(memory_stats().num_gc, begun.num_gc);
+    free_os_memory();
+    assert_eq!(add_up(), had);
 }
 
 #[kernel_test]

@@ -11,7 +11,7 @@ use runtime::prelude::*;
 use runtime::switch_off::{Mechanism, disable};
 
 /// Objects for so many bytes.
-fn fill(bytes: usize) -> Vec<Gc<[u8; KIB]>> {
+pub(crate) fn fill(bytes: usize) -> Vec<Gc<[u8; KIB]>> {
     (0..bytes / KIB).map(|_| Gc::new([0; KIB])).collect()
 }
 
@@ -42,7 +42,7 @@ fn without_looking_for_room_in_what_is_unswept_the_heap_grows_by_half() {
 }
 
 /// Makes garbage until a cycle has begun that nobody asked for, and so with most spans still to be swept.
-fn wait_for_a_cycle() {
+pub(crate) fn wait_for_a_cycle() {
     let cycles = runtime::cycles();
     while runtime::cycles() == cycles {
         black_box(Canary::hatch());

@@ -49,9 +49,25 @@ fn judge(said: &str) -> Result<(), String> {
     }
     let fragmentation = lines.iter().find(|line| line.starts_with("fragmentation ")).map(|line| numbers(line));
     match fragmentation.as_deref() {
-        Some(&[percent, tenth, bytes, in_use]) if (in_use - bytes) * 1000 / in_use == percent * 10 + tenth => Ok(()),
-        _ => Err("fragmentation is not what its figures make it".into()),
+        Some(&[percent, tenth, bytes, in_use]) if (in_use - bytes) * 1000 / in_use == percent * 10 + tenth => {}
+        _ => return Err("fragmentation is not what its figures make it".into()),
     }
+    adds_up(lines.iter().skip_while(|line| !line.starts_with("HeapInuse ")))
+}
+
+/// A column of figures with their signs, the last of which is a sum.
+fn adds_up<'a>(column: impl Iterator<Item = &'a &'a str>) -> Result<(), String> {
+    let (mut sum, mut sums) = (0, 0);
+    for line in column {
+        let [bytes] = numbers(line)[..] else { return Err(format!("no figure: {line}")) };
+        match line.chars().nth(13) {
+            Some('=') if bytes == sum => sums += 1,
+            Some('=') => return Err(format!("the column's sum is {sum}")),
+            Some('-') if bytes <= sum => sum -= bytes,
+            _ => sum += bytes,
+        }
+    }
+    if sums == 2 { Ok(()) } else { Err(format!("{sums} sums of memory")) }
 }
 
 /// The numbers of a line, in what base they are; digits within a word (`u64`) are none.
@@ -73,7 +89,9 @@ mod tests {
             class 3 noscan, span at 0x14000 of 1 x 8 KiB, arena 0 + 0x4000\n   asked: fast path\n";
         format!(
             "The heap begins at 0x10000.\n{}\n    3 noscan       24   8   192   8   1   1   0\n  all   0   8   192   8   1   1   0\n\
-            fragmentation 97.6 %: 192 of 8192 bytes in spans are objects\n",
+            fragmentation 97.6 %: 192 of 8192 bytes in spans are objects\n\
+            HeapInuse           8192  in spans\nStackSys     +      4096  stacks\nSys          =     12288\n\
+            HeapReleased -      8192\n             =      4096  given\n",
             exhibit.repeat(9)
         )
     }
@@ -92,6 +110,11 @@ mod tests {
             ("97.6", "97.7"),
             ("192 of 8192", "512 of 8192"),
             ("   at ", "   near "),
+            ("StackSys     +      4096", "StackSys     +      4097"),
+            ("HeapReleased -      8192", "HeapReleased -     99999"),
+            ("             =      4096", "             =      4095"),
+            ("             =      4096  given\n", ""),
+            ("HeapInuse ", "HeapOther "),
         ] {
             assert!(judge(&sample().replace(right, wrong)).is_err(), "{wrong}");
         }

@@ -99,6 +99,8 @@ fn heap_tour(arguments: &Arguments) -> u8 {
             return wrong(title);
         }
     }
+    println!("Who has what the machine has given, in bytes:");
+    print!("{}", memory_stats());
     black_box(neighbour);
     set_gc_percent(percent);
     0

@@ -8,6 +8,7 @@ use crate::gc::{self, HEAP, PAUSES};
 use crate::heap::{Cache, Kind, SIZE_CLASSES, SpanClass};
 use crate::platform::{mapped, platform};
 use crate::stack;
+use core::fmt;
 
 /// A snapshot. Sizes in bytes; an object counts with its slot, a large one with its pages.
 ///
@@ -78,6 +79,26 @@ pub struct MemoryStats {
     pub gc_cpu_fraction: f64,
     /// By size class, the first being that of large objects. Go: `BySize`, which leaves those out.
     pub by_size: [BySize; SIZE_CLASSES],
+}
+
+/// Who has what the machine has given: a column that can be added up. Sizes in bytes.
+impl fmt::Display for MemoryStats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (name, sign, bytes, what) in [
+            ("HeapInuse", ' ', self.heap_inuse, "in spans"),
+            ("HeapIdle", '+', self.heap_idle, "in no span"),
+            ("StackSys", '+', self.stack_sys, "stacks of threads"),
+            ("MSpanSys", '+', self.mspan_sys, "records of spans"),
+            ("GCSys", '+', self.gc_sys, "what finds spans and free pages; grey objects"),
+            ("OtherSys", '+', self.other_sys, "the rest: records of threads, page tables"),
+            ("Sys", '=', self.sys, "all of it"),
+            ("HeapReleased", '-', self.heap_released, "of HeapIdle: no memory is behind it"),
+            ("", '=', self.sys - self.heap_released, "what the machine has given"),
+        ] {
+            writeln!(f, "{name:<12} {sign} {bytes:>12}  {what}")?;
+        }
+        Ok(())
+    }
 }
 
 /// The objects of one size class.
