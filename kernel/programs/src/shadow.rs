@@ -4,7 +4,8 @@
 //! 2. Each operation changes both: a node is made, linked, unlinked, swapped; a text hung on it; a stack grows, a panic unwinds, the graph
 //!    moves into a new thread and comes back as its result, the world is collected.
 //! 3. A [`Store`] has blocks of every size class and kind, made, given back, forgotten, grown and shrunk between the graph's nodes.
-//! 4. Now and then both are walked side by side. What was freed too early, moved, or overwritten shows as a difference.
+//! 4. Now and then both are walked side by side. What was freed too early, moved, or overwritten shows as a difference. And the heap walker
+//!    looks whether the heap's own records agree.
 //!
 //! Several graphs take turns, so that each one's garbage is allocated between another's live objects. The same seed gives the same
 //! operations; when the timer interrupts them is what differs.
@@ -20,13 +21,15 @@ mod store;
 
 use crate::random::Random;
 use runtime::heap_table;
+use runtime::inspect::check_heap;
 use store::Store;
 
 const LINKS: usize = 3;
 const ROOTS: usize = 16;
 const GRAPHS: u64 = 4;
-/// How often, in operations: the two are compared, the world is collected, the graph moves to another thread.
+/// How often, in operations: the two are compared, the heap walked, the world collected, the graph moved to another thread.
 const COMPARED: u64 = 20_000;
+const WALKED: u64 = 2_000;
 const COLLECTED: u64 = 50_000;
 const MOVED: u64 = 5_000;
 /// How far a walk goes to choose a node.
@@ -111,6 +114,7 @@ struct Graph {
     store: Store,
     made: u64,
     compared: u64,
+    walks: u64,
 }
 
 #[program("shadow OPERATIONS SEED", "random programs against a shadow of what they should do")]
@@ -136,7 +140,7 @@ fn run(arguments: &Arguments, with_bug: bool) -> u8 {
     let ends: Vec<_> = threads.into_iter().map(|thread| thread.join()).collect();
     let collections = memory_stats().num_gc - before.num_gc;
     let sum = |figure: fn(&Graph) -> u64| ends.iter().flatten().flatten().map(figure).sum::<u64>();
-    let (made, compared) = (sum(|graph| graph.made), sum(|graph| graph.compared));
+    let (made, compared, walks) = (sum(|graph| graph.made), sum(|graph| graph.compared), sum(|graph| graph.walks));
     let same = ends.iter().all(|end| matches!(end, Ok(Ok(_))));
     for end in &ends {
         match end {
@@ -146,6 +150,7 @@ fn run(arguments: &Arguments, with_bug: bool) -> u8 {
         }
     }
     println!("{operations} operations, {made} nodes made, {collections} collections, {compared} nodes compared");
+    println!("{walks} walks through the heap");
     let unused = heap_table().classes.iter().filter(|class| class.mallocs == 0).count();
     println!("{unused} classes without an object");
     u8::from(!same)
@@ -156,7 +161,8 @@ type Difference = &'static str;
 impl Graph {
     fn new(seed: u64) -> Graph {
         let shadow = Shadow { roots: [NONE; ROOTS], nodes: Vec::new(), free: Vec::new() };
-        Graph { random: Random::new(seed), roots: [None; ROOTS], shadow, store: Store::new(), made: 0, compared: 0 }
+        let (random, store) = (Random::new(seed), Store::new());
+        Graph { random, roots: [None; ROOTS], shadow, store, made: 0, compared: 0, walks: 0 }
     }
 
     fn live(mut self, operations: u64, with_bug: bool) -> Result<Graph, Difference> {
@@ -172,19 +178,22 @@ impl Graph {
 
     fn operate(mut self) -> Result<Graph, Difference> {
         match self.random.below(1000) {
-            0..350 => self.make(),
-            350..650 => self.link()?,
-            650..655 => self.unlink()?,
-            655 => self.move_root()?,
-            656..850 => self.load()?,
-            850..855 => self.descend()?,
-            855..865 => self.panic()?,
-            865..900 => self.use_plain_memory()?,
-            900..980 => self.store.operate(&mut self.random)?,
+            0..255 => self.make(),
+            255..470 => self.link()?,
+            470..474 => self.unlink()?,
+            474 => self.move_root()?,
+            475..615 => self.load()?,
+            615..620 => self.descend()?,
+            620..630 => self.panic()?,
+            630..655 => self.use_plain_memory()?,
+            655..985 => self.store.operate(&mut self.random)?,
             _ => yield_now(),
         }
         if self.random.below(COMPARED) == 0 {
             self.compare()?;
+        }
+        if self.random.below(WALKED) == 0 {
+            self.walk()?;
         }
         if self.random.below(COLLECTED) == 0 {
             collect();
@@ -300,6 +309,15 @@ impl Graph {
     fn use_plain_memory(&mut self) -> Result<(), Difference> {
         let burdens: Vec<Burden> = (0..self.random.below(8)).map(|_| Burden::new(self.random.number())).collect();
         burdens.iter().all(|burden| burden.is_intact(burden.seed)).then_some(()).ok_or("a burden on nobody has changed")
+    }
+
+    /// Looks whether the heap's records agree, as they are between two operations, also amid a sweep.
+    fn walk(&mut self) -> Result<(), Difference> {
+        self.walks += 1;
+        check_heap().map_err(|broken| {
+            println!("the heap walker: {broken}");
+            "the heap's records do not agree"
+        })
     }
 
     /// Walks both from the roots. A place in the shadow that no root reaches any more is free for another node.

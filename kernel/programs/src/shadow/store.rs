@@ -184,6 +184,37 @@ impl<T: Element + Trace> Memory for Typed<T> {
     }
 }
 
+/// A table of them by number, noscan or ambiguous.
+struct Mapped<T: Trace>(GcMap<u64, T>);
+
+impl<T: Element + Trace> Mapped<T> {
+    fn block(seed: u64, bytes: usize) -> Box<dyn Memory>
+    where
+        T: 'static,
+    {
+        let mut empty = Box::new(Mapped::<T>(GcMap::new()));
+        empty.resize(seed, bytes);
+        empty
+    }
+}
+
+impl<T: Element + Trace> Memory for Mapped<T> {
+    fn is_intact(&self, seed: u64) -> bool {
+        (0..self.0.len()).all(|index| self.0.get(&(index as u64)).is_some_and(|element| element.is(seed, index)))
+    }
+
+    fn resize(&mut self, seed: u64, bytes: usize) {
+        let (old, new) = (self.0.len(), Owned::<T>::length(bytes / 2));
+        (new..old).for_each(|index| drop(self.0.remove(&(index as u64))));
+        self.0.extend((old..new).map(|index| (index as u64, T::new(seed, index))));
+        self.0.shrink_to_fit();
+    }
+
+    fn forget(self: Box<Self>) {
+        core::mem::forget(self);
+    }
+}
+
 /// Of this size, in the collector's hands alone, unless it is freed by hand: without a reference, ...
 impl<const N: usize> Memory for Gc<[u8; N]> {
     fn is_intact(&self, seed: u64) -> bool {
@@ -279,14 +310,14 @@ impl Store {
         };
         block.look()?;
         match random.below(8) {
-            0..3 => *place = Some(block),
-            3..5 => {
+            0 => *place = Some(block),
+            1..4 => {
                 block.memory.resize(block.seed, bytes(random));
                 block.look()?;
                 *place = Some(block);
             }
-            5 => block.memory.forget(),
-            6 => block.memory.free(),
+            4 => block.memory.forget(),
+            5 | 6 => block.memory.free(),
             _ => drop(block),
         }
         Ok(())
@@ -311,7 +342,7 @@ impl Block {
     fn new(random: &mut Random) -> Result<Block, Difference> {
         let (seed, bytes) = (random.number(), bytes(random));
         let class = random.below(SIZES.len() as u64) as usize;
-        let memory = match random.below(20) {
+        let memory = match random.below(22) {
             0..2 => NOSCAN[class](seed),
             2..4 => PRECISE[class](seed),
             4..6 => AMBIGUOUS[class](seed),
@@ -325,6 +356,8 @@ impl Block {
             16 => Typed::<u64>::block(seed, bytes),
             17 => Typed::<Option<Gc<[u64; 2]>>>::block(seed, bytes),
             18 => Typed::<(u64, Option<Gc<[u64; 2]>>)>::block(seed, bytes),
+            19 => Mapped::<u64>::block(seed, bytes),
+            20 => Mapped::<Option<Gc<[u64; 2]>>>::block(seed, bytes),
             _ => zeroed(seed, bytes)?,
         };
         Ok(Block { seed, memory })
