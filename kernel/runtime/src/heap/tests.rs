@@ -911,7 +911,7 @@ fn any_trace_of_allocations_and_collections_agrees_with_a_list_of_objects() {
         .collect();
     // Base of each object that is held, its class if it is small, its stamp, and how it is read.
     let mut held: BTreeMap<usize, (Option<SpanClass>, u64, Reading)> = BTreeMap::new();
-    for step in 0..if cfg!(miri) { 400_u64 } else { 6000 } {
+    for step in 0..if cfg!(miri) { 120_u64 } else { 6000 } {
         let cache = &mut caches[random.below(2)];
         if random.below(300) == 0 {
             heap.sweep_all();
@@ -949,7 +949,11 @@ fn any_trace_of_allocations_and_collections_agrees_with_a_list_of_objects() {
         let reading = Reading { kind, pattern: patterns[random.below(patterns.len())], sure: true };
         let base = match class {
             None => {
-                let bytes = if random.below(20) == 0 { random.below(9 * MIB) + bytes } else { bytes };
+                let bytes = if random.below(20) == 0 {
+                    random.below(if cfg!(miri) { 3 } else { 9 } * MIB) + bytes
+                } else {
+                    bytes
+                };
                 let object = heap.allocate_large(cache, Bytes(bytes), 8, kind, false).expect("memory");
                 // SAFETY: it is new.
                 unsafe { heap.zero_large(object) };

@@ -293,7 +293,7 @@ mod tests {
         for platform in [Pretend::with_zeroes(), Pretend::new()] {
             let (heap, mut cache) = heap(platform);
             let mut live: Vec<(NonNull<u8>, SpanClass)> = Vec::new();
-            for step in 0..if cfg!(miri) { 300 } else { 20_000 } {
+            for step in 0..20_000 {
                 let class = class([16, 48, 520, 5000, 32_760][random.below(5)]);
                 match random.below(if live.len() > 400 { 4 } else { 8 }) {
                     0..3 if !live.is_empty() => {
