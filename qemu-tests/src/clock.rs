@@ -1,4 +1,4 @@
-//! Time for a thread that waits in assembly, where only the time stamp counter tells it.
+//! Time: how the tests count it, and how a thread tells it that waits in assembly, where there is only the time stamp counter.
 
 use core::arch::x86_64::_rdtsc;
 use runtime::prelude::*;

@@ -1,5 +1,6 @@
 //! Interrupts and faults at the moments that hurt. Each was a bug once.
 
+use crate::clock::MS;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::arch::asm;
@@ -12,7 +13,6 @@ use runtime::prelude::*;
 
 const INTERRUPTS_ON: usize = 1 << 9;
 const DIRECTION_DOWN: usize = 1 << 10;
-const MS: u64 = 1_000_000;
 const TWO_MINUTES_NS: u64 = 120_000 * MS;
 
 fn flags() -> usize {

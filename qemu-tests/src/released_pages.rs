@@ -1,6 +1,7 @@
 //! The memory of free pages goes back to the machine, when somebody asks, when nobody does, and when a limit demands it; and it comes again
 //! when its pages are needed.
 
+use crate::clock::MS;
 use alloc::vec::Vec;
 use core::hint::black_box;
 use runtime::addr::{KIB, MIB};
@@ -9,7 +10,6 @@ use runtime::prelude::*;
 use runtime::switch_off::{Mechanism, disable};
 use runtime::{kernel_test, report};
 
-const MS: u64 = 1_000_000;
 const PATIENCE_NS: u64 = 60_000 * MS;
 const TWO_MINUTES_NS: u64 = 120_000 * MS;
 

@@ -1,5 +1,6 @@
 //! Stacks grow where they are, and overflow takes one thread with it; the timer takes the processor from a thread in a loop.
 
+use crate::clock::MS;
 use alloc::vec::Vec;
 use core::arch::asm;
 use core::hint::black_box;
@@ -211,7 +212,6 @@ fn a_thread_in_a_loop_is_stopped() {
 
 #[kernel_test(off)]
 fn without_the_timer_a_loop_keeps_the_processor() {
-    const MS: u64 = 1_000_000;
     let _off = disable(Mechanism::TimerStop);
     runtime::set_preemption(true);
     let start_ns = now();

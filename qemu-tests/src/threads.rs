@@ -1,5 +1,6 @@
 //! Threads take turns, wait, and end; the timer collects; sections hold it off.
 
+use crate::clock::MS;
 use alloc::vec::Vec;
 use core::hint::black_box;
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -9,7 +10,6 @@ use runtime::kernel_test;
 use runtime::prelude::*;
 use runtime::switch_off::{Mechanism, disable};
 
-const MS: u64 = 1_000_000;
 /// Longer than anything here takes on the slowest host, and short enough to wait for.
 const PATIENCE_NS: u64 = 30_000 * MS;
 /// What the period is when no test is in a hurry.

@@ -1,6 +1,7 @@
 //! Faults survived, and those that are not survived but named: memory that runs out at any frame, overflows, stacks
 //! that are none, interrupts that nobody sent, NMIs at any instant, a handler that allocates.
 
+use crate::clock::MS;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::arch::asm;
@@ -17,8 +18,6 @@ use runtime::testing::expect_fault;
 
 use crate::canary::{Canary, collect_cleanly};
 use crate::dumps::stray_write;
-
-const MS: u64 = 1_000_000;
 
 const DOUBLE_FAULT: usize = 8;
 const PAGE_FAULT: usize = 14;

@@ -1,13 +1,12 @@
 //! The watchdog gives up a CPU that takes no interrupt, and no other: not one that takes them late, works in a long section, or collects.
 
+use crate::clock::MS;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::arch::asm;
 use runtime::kernel_test;
 use runtime::prelude::*;
 use runtime::switch_off::{Mechanism, disable};
-
-const MS: u64 = 1_000_000;
 
 #[kernel_test(
     status = 2,

@@ -111,9 +111,7 @@ impl Heap {
             self.live.fetch_sub(span.slot_bytes().0, Relaxed);
         }
     }
-}
 
-impl Heap {
     /// Of the nth class ([`SpanClass::by_size`]) the swept spans are listed anew, by what was freed by hand since:
     /// those with room are found by whoever allocates, and those without an object give their pages back. For who is
     /// out of memory, and may not collect. `false`: there is no such class. O(its spans); takes its lock, then the page

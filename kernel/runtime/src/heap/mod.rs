@@ -5,7 +5,7 @@
 //!  1. Round the size up to one of 67 slot sizes (`size_class`, `span_class`) and look at this CPU's current span of
 //!     that class ([`Cache`]). Its window shows the free slots of a neighbourhood as the set bits of one word
 //!     (`window`): clear the lowest, done. No lock, 10 instructions; with the section around them, and the writing of its two words, a
-//!     16-byte object takes 19. One of fewer than 16 bytes without references shares a slot with those before it (`tiny`): 14.
+//!     16-byte object takes 19. One of fewer than 16 bytes without references shares a slot with those before it (`tiny`): 15.
 //!  2. The word is 0: move the window to the next word with a free slot. Still no lock.
 //!  3. The span is full: put it aside, with this CPU's other full ones of the class, and take one with free slots from the class's
 //!     [`Central`] list. One lock, none if nothing is there. Are some of the class not swept yet? Sweep them (`sweep`), until one has room.
@@ -55,7 +55,7 @@
 //! way of an object for which there is a slot, and in a ledger of the CPU's own (`counts`). A collection begins by flushing the caches:
 //! full spans go to the lists, pages to the page heap, ledgers into the accounts.
 //!
-//! What the records take, for each GiB of heap: 1 MiB to find a page's span, 39 KiB to find free pages, and 320 bytes a
+//! What the records take, for each GiB of heap: 1 MiB to find a page's span, 39 KiB to find free pages, and 324 bytes a
 //! span.
 
 mod arena;
