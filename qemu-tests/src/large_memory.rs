@@ -1,6 +1,7 @@
 //! A large object gets its memory with safepoints let in: others run meanwhile, and find a sound heap, whatever they do. On a machine: a
 //! process has 2 MiB in a microsecond, and nobody comes in between.
 
+use crate::clock::MS;
 use alloc::vec::Vec;
 use core::hint::black_box;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
@@ -44,8 +45,11 @@ fn commit_watched<T: Send + 'static>(most: usize, then: fn() -> T) -> Option<(T,
         Some(then())
     });
     let mut has_block = false;
-    for _ in 0..most {
+    for round in 0..most {
         free_os_memory();
+        // A slice may begin where the last block was dropped, and be long enough for all of the next.
+        let start_ns = now() + round as u64 % 10 * MS;
+        while now() < start_ns {}
         FREE_BEFORE.store(free_memory().0, SeqCst);
         TURN.fetch_add(1, SeqCst);
         let mut block = Vec::<usize>::new();
